@@ -25,7 +25,20 @@ pub struct CutRow {
 impl CutRow {
     /// The name, or a key if there is none.
     pub fn title<'t>(&'t self, key: &'t str) -> &'t str {
-        self.name.as_deref().unwrap_or(key)
+        self.name.as_deref().unwrap_or(shown_id(key))
+    }
+}
+
+/// The hex digits of a pseudonym, and the number of those that are shown.
+const PSEUDONYM_DIGITS: usize = 64;
+const SHOWN_DIGITS: usize = 12;
+
+/// An id for people: of a pseudonym the first digits, which tell it from the others.
+pub(super) fn shown_id(id: &str) -> &str {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    match id.len() == PSEUDONYM_DIGITS && id.bytes().all(is_digit) {
+        true => &id[..SHOWN_DIGITS],
+        false => id,
     }
 }
 
@@ -107,5 +120,8 @@ mod tests {
         let order: Vec<&str> = cut.worst_first().into_iter().map(|(key, _)| key).collect();
         assert_eq!(order, ["g2", "g1", "g3"]);
         assert_eq!(cut.rows["g2"].title("g2"), "g2");
+        let pseudonym = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(cut.rows["g2"].title(pseudonym), "5bdcc146bf60");
+        assert_eq!(shown_id(&pseudonym[1..]), &pseudonym[1..]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Datelike, Days, NaiveDate};
 
-use super::cut::Cut;
+use super::cut::{Cut, shown_id};
 use super::day_rows::{AttendanceRole, AttendanceRow};
 use super::tally::Tally;
 
@@ -116,7 +116,7 @@ impl AttendanceSummary {
                     self.add_student(row, week);
                 }
                 AttendanceRole::Teacher => {
-                    let name = row.name.clone().unwrap_or_else(|| row.user.clone());
+                    let name = row.name.clone().unwrap_or_else(|| shown_id(&row.user).to_owned());
                     lesson.teachers.insert(name);
                 }
                 AttendanceRole::Guest => self.guests += u64::from(row.attended == Some(true)),

@@ -82,6 +82,7 @@ async fn check_all(context: &CommandContext, args: &Args, report: &CheckReport) 
     })?;
     check_api(context, &config, report).await?;
     check_store(&config, report).await?;
+    check_privacy(&config, report).await?;
     check_feeds(&config, report).await?;
     fit::judge(context, &config, &mapping, report).await?;
     if let Some(folder) = &args.record {
@@ -214,6 +215,36 @@ async fn check_store(config: &Config, report: &CheckReport) -> Result<()> {
         report.tell(outcome, "store", &text)?;
     }
     Ok(())
+}
+
+/// Says what happens to personal data, and if the key of the pseudonyms is that of the lake. Never the key.
+async fn check_privacy(config: &Config, report: &CheckReport) -> Result<()> {
+    let mapping = match pipeline::mapping_to_build(config) {
+        Ok(mapping) => mapping,
+        Err(error) => return report.bad("privacy", &error.to_string()),
+    };
+    let policy = mapping.privacy();
+    let profile = config.privacy.profile.name();
+    if policy.digest().is_none() {
+        return report.good(
+            "privacy",
+            &format!("profile {profile}: the tables hold what the reports say"),
+        );
+    }
+    // A store out of reach is reported by its own check.
+    let info = match store::open(&config.store).await {
+        Ok(store) => pipeline::read_store_info(&*store).await.ok().flatten(),
+        Err(_) => None,
+    };
+    let key = match info.as_ref().map(|info| info.check_key(policy)) {
+        _ if policy.key_check().is_none() => "no pseudonyms".to_owned(),
+        Some(Err(error)) => return report.bad("privacy", &error.to_string()),
+        Some(Ok(())) if info.is_some_and(|info| info.privacy_key_check.is_some()) => {
+            "the key is that of the lake".to_owned()
+        }
+        _ => "the key can be read; the lake has no pseudonyms yet".to_owned(),
+    };
+    report.good("privacy", &format!("profile {profile}; {key}"))
 }
 
 /// The remarks about a writable store.

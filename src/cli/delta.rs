@@ -17,7 +17,7 @@ pub struct Args {
 pub(super) async fn run(context: &CommandContext, args: &Args) -> Result<ExitStatus> {
     let config = context.config()?;
     // Before the store is opened, because a wrong mapping is a usage error even if the store is unreachable.
-    crate::pipeline::mapping(&config)?;
+    crate::pipeline::mapping_to_build(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
     let updater = DeltaUpdater::new(context.setting(config, store, &progress))?;

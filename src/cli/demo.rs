@@ -1,15 +1,17 @@
 //! `demo`: an export of three days from the built-in simulator, without any setup.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{Days, NaiveDate, TimeDelta, Utc};
+use clap::ValueEnum;
 
 use super::{CommandContext, output, report, run};
 use crate::attendance::page::{PageLanguage, PageOptions, page};
 use crate::attendance::{AttendanceSummary, Cut, summarize};
-use crate::config::{self, Config, Secret};
-use crate::pipeline::{Command, Job, MetaFile, import_meta};
+use crate::config::{self, Config, Privacy, Profile, Secret};
+use crate::pipeline::{self, Command, Job, MetaFile, import_meta};
 use crate::simulator::{self, Options, School, Simulator};
 use crate::store::{self, Store};
 use crate::{Error, ErrorKind, ExitStatus, Result};
@@ -20,12 +22,38 @@ pub struct Args {
     /// The folder of the lake
     #[arg(long, value_name = "DIR", default_value = "./demo-lake")]
     out: PathBuf,
+    /// Treat personal data as this profile of [privacy] does; the key of the pseudonyms is made beside the folder
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "pseudonymous")]
+    privacy: Option<ProfileArg>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ProfileArg {
+    /// Everything is kept
+    None,
+    /// Ids of people become pseudonyms; names, e-mails and telephones become null
+    Pseudonymous,
+    /// The same, and texts, attributes and `extra` become null
+    Minimal,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(profile: ProfileArg) -> Self {
+        match profile {
+            ProfileArg::None => Self::None,
+            ProfileArg::Pseudonymous => Self::Pseudonymous,
+            ProfileArg::Minimal => Self::Minimal,
+        }
+    }
 }
 
 /// The number of days to export.
 const DAYS: u32 = 3;
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
+    let folder = std::path::absolute(&args.out)
+        .map_err(|e| Error::new(ErrorKind::Usage, args.out.display().to_string(), e.to_string()))?;
+    let privacy = privacy(args.privacy.map_or(Profile::None, Into::into), &folder)?;
     let to = Utc::now().date_naive() - Days::new(1);
     let from = to - Days::new(u64::from(DAYS - 1));
     let simulator = Simulator::start(Options {
@@ -34,8 +62,6 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         ..Options::default()
     })
     .await?;
-    let folder = std::path::absolute(&args.out)
-        .map_err(|e| Error::new(ErrorKind::Usage, args.out.display().to_string(), e.to_string()))?;
     simulator.edit(|school| {
         school.plan_lessons_by_calls();
         break_a_call(school);
@@ -51,11 +77,14 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
             url: file_url(&folder)?,
             ..config::Store::default()
         },
+        privacy,
         ..Config::default()
     };
+    let mapping = pipeline::mapping_to_build(&config)?;
+    let key_file = config.privacy.key_file.clone();
     let store = store::open(&config.store).await?;
     let (zone, url) = (config.timezone, config.store.url.clone());
-    import_meta(&*store, zone, Utc::now(), vec![lessons]).await?;
+    import_meta(&*store, zone, Utc::now(), mapping.privacy(), vec![lessons]).await?;
     let job = Job::over(Command::Demo, from, to);
     let summary = run::export(context, config, &job).await?;
     simulator.stop().await;
@@ -72,9 +101,46 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     report::write(&file, &page(&attendance, &options))?;
     let mut text = contents(&*store, &folder).await?;
     text.push_str(&results(&attendance));
+    if !key_file.is_empty() {
+        let _ = write!(text, "\nThe key of the pseudonyms: {key_file}\n");
+    }
     text.push_str(&next_steps(&folder, &file));
     super::print(&text)?;
     Ok(status)
+}
+
+/// The length of a new key of pseudonyms, in bytes.
+const KEY_BYTES: usize = 32;
+
+/// The treatment of personal data by a profile. The key lies beside the folder of the lake and is made if it is missing.
+fn privacy(profile: Profile, folder: &Path) -> Result<Privacy> {
+    let mut privacy = Privacy::default();
+    privacy.profile = profile;
+    if profile == Profile::None {
+        return Ok(privacy);
+    }
+    let mut file = folder.as_os_str().to_owned();
+    file.push(".privacy-key");
+    let file = PathBuf::from(file);
+    let failed = |why: String| Error::new(ErrorKind::Usage, file.display().to_string(), why);
+    if !file.try_exists().map_err(|e| failed(e.to_string()))? {
+        let mut key = [0; KEY_BYTES];
+        getrandom::fill(&mut key).map_err(|e| failed(e.to_string()))?;
+        let parent = file.parent().unwrap_or(folder);
+        let made = std::fs::create_dir_all(parent).and_then(|()| write_key(&file, &hex::encode(key)));
+        made.map_err(|e| failed(e.to_string()))?;
+    }
+    privacy.key_file = file.display().to_string();
+    Ok(privacy)
+}
+
+/// Writes a key that only this user may read.
+fn write_key(file: &Path, key: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)?.write_all(format!("{key}\n").as_bytes())
 }
 
 /// Breaks the connection of the first call that is long enough, so that its lesson runs over two calls.

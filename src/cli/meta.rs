@@ -54,9 +54,14 @@ async fn import(context: &CommandContext, files: Vec<PathBuf>) -> Result<ExitSta
     let config = context.config()?;
     let files = read_all(files).await?;
     refuse_unusable(&files)?;
+    let mapping = pipeline::mapping_to_build(&config)?;
     let store = store::open(&config.store).await?;
+    if let Some(info) = pipeline::read_store_info(&*store).await? {
+        info.check_key(mapping.privacy())?;
+    }
     store.preflight().await?;
-    let done = pipeline::import_meta(&*store, config.timezone, chrono::Utc::now(), files).await?;
+    let (zone, now) = (config.timezone, chrono::Utc::now());
+    let done = pipeline::import_meta(&*store, zone, now, mapping.privacy(), files).await?;
     for unread in done.lines.iter().chain(&done.values) {
         eprintln!("telelake: {}", escaped(&unread.to_string()));
     }

@@ -22,7 +22,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let config = context.config()?;
     dates::check_job(args.from, args.to, dates::today(config.timezone))?;
     // Before the store is opened, because a wrong mapping is a usage error even if the store is unreachable.
-    crate::pipeline::mapping(&config)?;
+    crate::pipeline::mapping_to_build(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
     let rebuilder = Rebuilder::new(context.setting(config, store, &progress))?;

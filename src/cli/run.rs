@@ -20,7 +20,7 @@ pub struct Args {
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     config.require_token()?;
-    crate::pipeline::mapping(&config)?;
+    crate::pipeline::mapping_to_build(&config)?;
     let today = dates::today(config.timezone);
     let job = match args.date {
         Some(date) => {
@@ -41,7 +41,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
 pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) -> Result<Summary> {
     config.require_token()?;
     // Before the store is opened, because a wrong mapping is a usage error even if the store is unreachable.
-    crate::pipeline::mapping(&config)?;
+    crate::pipeline::mapping_to_build(&config)?;
     let store = store::open(&config.store).await?;
     let notifier = Notifier::new(&config.notify)?;
     let progress = output::ProgressDisplay::start(&context.terminal);

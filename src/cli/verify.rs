@@ -34,7 +34,7 @@ pub struct Args {
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
-    crate::pipeline::mapping(&config)?;
+    crate::pipeline::mapping_to_build(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
     let verifier = Verifier::new(context.setting(config, store, &progress));

@@ -224,6 +224,8 @@ fn overlay(
             .ok_or_else(unknown)?;
     }
     let value = match template.get(key).ok_or_else(unknown)? {
+        // A table without keys takes any key.
+        Value::Table(known) if known.is_empty() => inline_table(text)?,
         Value::Table(_) => return Err(unknown()),
         Value::Array(_) => list(key, text)?,
         Value::Integer(_) => Value::Integer(
@@ -241,6 +243,14 @@ fn overlay(
     };
     table.insert(key.clone(), value);
     Ok(())
+}
+
+/// Reads a table: an inline table of TOML.
+fn inline_table(text: &str) -> std::result::Result<Value, String> {
+    let wrong = || "is not a table such as { \"participants.email\" = \"null\" }".to_string();
+    let parsed: Table = format!("v = {}", text.trim()).parse().map_err(|_| wrong())?;
+    let value = parsed.into_iter().next().map(|(_, value)| value);
+    value.filter(Value::is_table).ok_or_else(wrong)
 }
 
 /// Reads a list: a TOML array, or items separated by commas. Cron expressions contain commas, so `;` separates them.
@@ -310,6 +320,7 @@ mod tests {
                 ("TELELAKE_SCHEDULE__CRON", "0 2 * * 1,3; 0 14 * * *"),
                 ("TELELAKE_STORE__S3__PATH_STYLE", "true"),
                 ("TELELAKE_EXPORT__REPORTS", "[\"xlsx\"]"),
+                ("TELELAKE_PRIVACY__COLUMNS", "{ \"*.email\" = \"null\" }"),
                 ("TELELAKE_SERVICE_PORT_HTTP", "80"),
                 ("TELELAKE_PORT", "tcp://10.0.0.1:80"),
                 ("TELELAKE_CONFIG", "x"),
@@ -324,6 +335,12 @@ mod tests {
         assert!(config.store.s3.path_style);
         assert_eq!(config.export.reports, [super::super::ReportFormat::Xlsx]);
         assert_eq!(config.timezone, chrono_tz::Tz::Europe__Moscow);
+        let columns = [("*.email".to_owned(), super::super::ColumnTreatment::Null)];
+        assert_eq!(config.privacy.columns, columns.into());
+        for wrong in ["x", "[1]", "{ x = \"y\" }", "{"] {
+            let error = load(None, &[("TELELAKE_PRIVACY__COLUMNS", wrong)]).expect_err("no table");
+            assert_eq!(error.about(), "TELELAKE_PRIVACY__COLUMNS", "{error}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Duration, Secret};
+use crate::Result;
 
 /// `[privacy]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -27,6 +28,17 @@ pub struct Privacy {
     pub columns: BTreeMap<String, ColumnTreatment>,
 }
 
+impl Privacy {
+    /// Keeps the key, so that its file is read once.
+    ///
+    /// # Errors
+    /// As [`Privacy::read_key`].
+    pub fn hold_key(&mut self) -> Result<()> {
+        self.key = self.read_key()?;
+        Ok(())
+    }
+}
+
 /// A set of treatments for all tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,6 +50,17 @@ pub enum Profile {
     Pseudonymous,
     /// The same, and texts, attributes and `extra` become null.
     Minimal,
+}
+
+impl Profile {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pseudonymous => "pseudonymous",
+            Self::Minimal => "minimal",
+        }
+    }
 }
 
 /// What happens to a column's values before a row is written.
@@ -76,7 +99,7 @@ pub enum RawKept {
 }
 
 impl<'de> Deserialize<'de> for RawKept {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         match text.as_str() {
             "" | "keep" => Ok(Self::Keep),
@@ -91,7 +114,7 @@ impl<'de> Deserialize<'de> for RawKept {
 }
 
 impl Serialize for RawKept {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
         match self {
             Self::Keep => to.serialize_str("keep"),
             Self::None => to.serialize_str("none"),

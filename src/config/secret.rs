@@ -168,6 +168,9 @@ impl super::Privacy {
     /// # Errors
     /// As [`Api::read_token`](super::Api::read_token).
     pub fn read_key(&self) -> Result<Secret> {
+        if !self.key.is_empty() {
+            return Ok(self.key.clone());
+        }
         let key = read("privacy.key", &self.key, &self.key_file, SecretKind::Text)?;
         Ok(Secret::new(key.expose().trim()))
     }

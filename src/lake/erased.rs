@@ -66,52 +66,51 @@ pub fn tombstone(key: &PseudonymKey, person: &Person) -> Tombstone {
     }
 }
 
-fn name_in_call(key: &PseudonymKey, call: &str, name: &str) -> String {
-    key.of(&format!("name\0{call}\0{}", name.trim().to_lowercase()))
-}
-
-/// The tombstones of a lake, by the key that they were made with.
+/// Tombstones, and the key that they were made with.
 #[derive(Debug, Clone, Default)]
 pub struct Erased {
-    lists: Vec<(PseudonymKey, BTreeSet<Tombstone>)>,
+    tombstones: BTreeSet<Tombstone>,
+    /// None if there are none.
+    key: Option<PseudonymKey>,
 }
 
 impl Erased {
-    /// Adds tombstones that were made with a key.
-    pub fn add(&mut self, key: PseudonymKey, tombstones: impl IntoIterator<Item = Tombstone>) {
+    /// The people with these tombstones, which were made with a key.
+    pub fn new(key: PseudonymKey, tombstones: impl IntoIterator<Item = Tombstone>) -> Self {
         let tombstones: BTreeSet<_> = tombstones.into_iter().collect();
-        if !tombstones.is_empty() {
-            self.lists.push((key, tombstones));
+        Self {
+            key: (!tombstones.is_empty()).then_some(key),
+            tombstones,
         }
     }
 
     /// True if nobody was erased.
     pub fn is_empty(&self) -> bool {
-        self.lists.is_empty()
+        self.tombstones.is_empty()
     }
 
     /// True if the person was erased.
     pub fn has(&self, known_by: KnownBy, value: &str) -> bool {
-        if self.is_empty() || value.trim().is_empty() {
+        let Some(key) = self.key.as_ref().filter(|_| !value.trim().is_empty()) else {
             return false;
-        }
+        };
         let person = Person {
             known_by,
             value: value.to_owned(),
         };
-        let mut lists = self.lists.iter();
-        lists.any(|(key, tombstones)| tombstones.contains(&tombstone(key, &person)))
+        self.tombstones.contains(&tombstone(key, &person))
     }
 
     /// The keyed hash of the name of an erased person in a call, by which the call's other reports recognize the person.
     pub fn name_in_call(&self, call: &str, name: &str) -> Option<String> {
-        self.lists.last().map(|(key, _)| name_in_call(key, call, name))
+        let key = self.key.as_ref()?;
+        Some(key.of(&format!("name\0{call}\0{}", name.trim().to_lowercase())))
     }
 
     /// True if a name is one of those that were erased from a call.
     pub fn is_among(&self, hashes: &BTreeSet<String>, call: &str, name: &str) -> bool {
-        let mut lists = self.lists.iter();
-        lists.any(|(key, _)| hashes.contains(&name_in_call(key, call, name)))
+        self.name_in_call(call, name)
+            .is_some_and(|hash| hashes.contains(&hash))
     }
 
     /// True if the user of the LMS was erased.
@@ -141,9 +140,8 @@ mod tests {
             !shown.contains("u-17") && !shown.to_lowercase().contains("anna"),
             "{shown}"
         );
-        let mut erased = Erased::default();
-        assert!(erased.is_empty() && !erased.has_user("u-17"));
-        erased.add(key, stones);
+        assert!(Erased::default().is_empty() && !Erased::default().has_user("u-17"));
+        let erased = Erased::new(key, stones);
         assert!(erased.has_user("u-17") && erased.has_user(" u-17 ") && !erased.has_user("u-1"));
         assert!(erased.has(KnownBy::Email, "anna@example.org"));
         assert!(!erased.has(KnownBy::Participant, "u-17") && !erased.has_user(""));

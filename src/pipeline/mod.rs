@@ -56,7 +56,7 @@ pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;
 use rules::JobRules;
 use run_context::RunContext;
-pub use run_context::mapping;
+pub use run_context::{mapping, mapping_to_build};
 pub use setting::Setting;
 pub use stop::{Stop, StopReason};
 #[cfg(test)]
@@ -197,7 +197,12 @@ impl Exporter {
     /// Any error that prevents all work: the token is refused, the API or the store is unavailable. The summary has the
     /// failures of single spaces, rooms, calls and records.
     pub async fn run(&self, job: &Job) -> Result<Summary> {
-        let done = match self.context.run.store.preflight().await {
+        let run = &self.context.run;
+        let ready = match run.check_key().await {
+            Ok(()) => run.store.preflight().await,
+            wrong => wrong,
+        };
+        let done = match ready {
             Ok(()) => self.perform(job, Extent::Whole).await,
             Err(error) => Err(error),
         };
@@ -262,6 +267,7 @@ impl Exporter {
         };
         self.finish(&scope, (changed, own), summary).await?;
         if extent == Extent::Whole {
+            lake_state::policy::refresh(&context.run, summary).await;
             lake_state::day_index::update(&context.run, job).await;
             delta::update(&context.run, summary).await;
         }

@@ -73,6 +73,7 @@ pub struct Plan {
 pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan> {
     if let Some(info) = info::read(&*context.run.store).await? {
         info.check_zone(context.run.config.timezone)?;
+        info.check_key(context.run.mapping.privacy())?;
     }
     let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
     let rules = context.rules(job);

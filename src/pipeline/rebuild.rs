@@ -16,7 +16,7 @@ use crate::lake::key;
 use crate::lake::manifest::{Landing, Manifest};
 use crate::pipeline::day::build;
 use crate::pipeline::day::build_threads::Builders;
-use crate::pipeline::lake_state::catalog;
+use crate::pipeline::lake_state::{catalog, policy};
 use crate::pipeline::run_context::RunContext;
 use crate::store::Store;
 use crate::store::json::get_json;
@@ -84,6 +84,7 @@ impl Rebuilder {
         if !run.cancel.is_cancelled() {
             mend_meta(run, from, to, summary).await;
             catalog::rebuild(run, summary).await;
+            policy::refresh(run, summary).await;
             delta::update(run, summary).await;
         }
         Ok(())

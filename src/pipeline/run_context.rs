@@ -60,6 +60,8 @@ pub(crate) struct RunContext {
     changed_lessons: OnceCell<bool>,
     /// True if the store honours conditional writes.
     pub conditional: AtomicBool,
+    /// True if the tables of no single day were built under the present privacy policy.
+    pub is_under_policy: AtomicBool,
     pub writes: Arc<AtomicU64>,
     /// The present, which is the same for all decisions of the run.
     pub now: DateTime<Utc>,
@@ -78,23 +80,27 @@ impl RunContext {
             cancel,
             now,
         } = setting;
+        let mapping = mapping_to_build(&config)?;
         let store = store.patient(cancel.clone()).unwrap_or(store);
         let guarded = GuardedStore::new(Arc::clone(&store), cancel.clone());
         let health = guarded.health();
         let guarded: Arc<dyn Store> = Arc::new(guarded);
         let writes = Arc::new(AtomicU64::new(0));
-        let erasures = Arc::new(KnownErasures::new(None));
+        let erasures = Arc::new(KnownErasures::default());
         let lessons = LessonCache::new(LessonLake {
             erasures: Arc::clone(&erasures),
             store: Arc::clone(&guarded),
             writes: Arc::clone(&writes),
             zone: config.timezone,
             now,
+            privacy: mapping.privacy().clone(),
         });
-        let days = DayTable::new(Arc::clone(&guarded), Arc::clone(&writes), config.timezone.name());
+        let zone = config.timezone.name();
+        let privacy = mapping.privacy().clone();
+        let days = DayTable::new(Arc::clone(&guarded), Arc::clone(&writes), zone, privacy);
         Ok(Self {
             erasures,
-            mapping: mapping(&config)?,
+            mapping,
             builders: Builders::start()?,
             memory: MemoryBudget::shared(config.export.memory.as_u64()),
             config,
@@ -108,6 +114,7 @@ impl RunContext {
             days,
             changed_lessons: OnceCell::new(),
             conditional: true.into(),
+            is_under_policy: true.into(),
             writes,
             now,
         })
@@ -126,10 +133,24 @@ impl RunContext {
 
     /// Reads the store's description; `None` if there is no lake.
     pub async fn open_lake(&self) -> Result<Option<StoreInfo>> {
-        match StoreInfo::open(&*self.store, self.config.timezone, self.now).await? {
+        let privacy = self.mapping.privacy();
+        match StoreInfo::open(&*self.store, self.config.timezone, privacy, self.now).await? {
             Some(opened) => self.use_info(opened).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Refuses a key of pseudonyms other than the lake's, before anything is written.
+    ///
+    /// # Errors
+    /// `Config`; any error of the store.
+    pub async fn check_key(&self) -> Result<()> {
+        let privacy = self.mapping.privacy();
+        if !privacy.makes_pseudonyms() {
+            return Ok(());
+        }
+        let info = info::read(&*self.store).await?;
+        info.map_or(Ok(()), |info| info.check_key(privacy))
     }
 
     /// Reads the store's description and proves that the lake can be written. Nothing is written if there is no lake.
@@ -137,8 +158,9 @@ impl RunContext {
     /// # Errors
     /// `StoreNotFound` if there is no lake; else any error of the store.
     pub async fn require_lake(&self) -> Result<StoreInfo> {
-        if info::read(&*self.store).await?.is_none() {
-            return Err(info::no_lake(&*self.store));
+        match info::read(&*self.store).await? {
+            Some(info) => info.check_key(self.mapping.privacy())?,
+            None => return Err(info::no_lake(&*self.store)),
         }
         self.store.preflight().await?;
         let opened = self.open_lake().await?;
@@ -147,12 +169,15 @@ impl RunContext {
 
     /// Reads the store's description, or writes it before the lake's first write.
     pub async fn open_or_create_lake(&self) -> Result<StoreInfo> {
-        let opened = StoreInfo::open_or_create(&*self.store, self.config.timezone, self.now).await?;
+        let (zone, privacy) = (self.config.timezone, self.mapping.privacy());
+        let opened = StoreInfo::open_or_create(&*self.store, zone, privacy, self.now).await?;
         self.use_info(opened).await
     }
 
     async fn use_info(&self, (info, written): (StoreInfo, bool)) -> Result<StoreInfo> {
         self.conditional.store(info.conditional_writes, Ordering::Relaxed);
+        let is_under = info.is_under(self.mapping.privacy());
+        self.is_under_policy.store(is_under, Ordering::Relaxed);
         self.writes.fetch_add(u64::from(written), Ordering::Relaxed);
         self.erasures.read(&*self.store, info.erasures).await?;
         Ok(info)
@@ -167,7 +192,7 @@ impl RunContext {
     /// Returns the number that were begun, if there are new ones.
     ///
     /// # Errors
-    /// Any error of the store; `Config` if a key is missing.
+    /// Any error of the store.
     pub async fn new_erasures(&self, known: Option<u64>) -> Result<Option<u64>> {
         let begun = self.erasures.refresh(&*self.store).await?;
         Ok((begun > known.unwrap_or(self.erasures.before())).then_some(begun))
@@ -269,11 +294,29 @@ impl RunContext {
     }
 }
 
-/// The mapping of a configuration: the built-in one, overlaid with the file that the configuration names.
+/// The mapping of a configuration, with the key of the pseudonyms if it needs one: what a build needs.
 ///
 /// # Errors
-/// `Config` with the file, the line and the reason if the file is wrong or cannot be read.
+/// As [`mapping`]; `Config` or `SecretUnreadable` if the key is missing or can't be read.
+pub fn mapping_to_build(config: &Config) -> Result<Mapping> {
+    let mapping = mapping(config)?;
+    if !mapping.privacy().makes_pseudonyms() {
+        return Ok(mapping);
+    }
+    mapping.with_key(config.privacy.read_key()?.expose(), &config.privacy.key_file)
+}
+
+/// The mapping of a configuration: the built-in one, overlaid with the file that the configuration names, and the treatment
+/// of personal data. It can't write pseudonyms.
+///
+/// # Errors
+/// `Config` with the file, the line and the reason if the file is wrong or cannot be read, or with the key of `[privacy]`
+/// that is wrong.
 pub fn mapping(config: &Config) -> Result<Mapping> {
+    plain_mapping(config)?.under(&config.privacy)
+}
+
+fn plain_mapping(config: &Config) -> Result<Mapping> {
     let file = config.export.mapping.as_str();
     if file.is_empty() {
         return Mapping::builtin();

@@ -32,6 +32,7 @@ use crate::dates;
 use crate::metrics::METRICS;
 use crate::notify::{Notifier, last_deliveries};
 use crate::store::{self, Metered, Store};
+use crate::tables::PrivacyPolicy;
 
 /// See the module.
 pub(super) struct Daemon {
@@ -59,20 +60,24 @@ impl Daemon {
     /// # Errors
     /// `Config`, `SecretUnreadable`; any error of the store if it is out of reach.
     pub async fn open(
-        config: Config,
+        mut config: Config,
         source: Source,
         cancel: &CancellationToken,
     ) -> Result<(Arc<Self>, Writers)> {
         config.require_token()?;
         let access = Arc::new(Access::new(config.serve.read_token()?));
-        crate::pipeline::mapping(&config)?;
+        let privacy = crate::pipeline::mapping_to_build(&config)?.privacy().clone();
+        if privacy.makes_pseudonyms() {
+            config.privacy.hold_key()?;
+        }
         let notifier = Arc::new(Notifier::new(&config.notify)?);
         let client = Client::new(&config.api, cancel.clone())?;
         let store: Arc<dyn Store> = Metered::around(store::open(&config.store).await?);
-        store.preflight().await?;
         if let Some(info) = crate::pipeline::read_store_info(&*store).await? {
             info.check_zone(config.timezone)?;
+            info.check_key(&privacy)?;
         }
+        store.preflight().await?;
         let config = Arc::new(config);
         let secrets = Arc::new(Secrets::new(config.webhook.clone()));
         let live = Live::new(
@@ -83,7 +88,9 @@ impl Daemon {
             Arc::clone(&secrets),
             Arc::clone(&notifier),
         );
-        let (daemon, writers) = Self::wire(config, store, client, cancel, access, secrets, notifier, live);
+        let (daemon, writers) = Self::wire(
+            config, privacy, store, client, cancel, access, secrets, notifier, live,
+        );
         daemon.load().await?;
         Ok((Arc::new(daemon), writers))
     }
@@ -94,6 +101,7 @@ impl Daemon {
     )]
     fn wire(
         config: Arc<Config>,
+        privacy: PrivacyPolicy,
         store: Arc<dyn Store>,
         client: Client,
         cancel: &CancellationToken,
@@ -103,8 +111,13 @@ impl Daemon {
         live: Live,
     ) -> (Self, Writers) {
         let (events, events_written) = Events::start(Arc::clone(&store), config.scope.clone());
-        let (relay, relay_written) =
-            Relay::start(&config, Arc::clone(&store), client.clone(), cancel.clone());
+        let (relay, relay_written) = Relay::start(
+            &config,
+            privacy,
+            Arc::clone(&store),
+            client.clone(),
+            cancel.clone(),
+        );
         let jobs = Jobs {
             config,
             store: Arc::clone(&store),

@@ -48,7 +48,7 @@ fn build(
     space_id: Option<&SpaceId>,
     mapping: &Mapping,
 ) -> Result<Option<TableFile>> {
-    let mut sink = Sink::new(table);
+    let mut sink = Sink::new(table, mapping.privacy());
     let mut notes = Notes::default();
     // The key's column comes first, and a map by id is sorted by it.
     for (id, object) in objects {

@@ -2,7 +2,7 @@
 //!
 //! The rows are kept as Arrow, so that the row of one day can be replaced without those of the others being understood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -20,8 +20,10 @@ use crate::lake::manifest::Manifest;
 use crate::lake::table::builtin::{days, participants};
 use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::columns::Columns;
-use crate::tables::parquet::row::cells;
+use crate::tables::parquet::row::{TableRow, cells};
 use crate::tables::parquet::sink::{Sink, TableFile};
+use crate::tables::privacy::policy::PrivacyPolicy;
+use crate::tables::privacy::rows::RowTreater;
 
 /// A day's row, to be compared with another one.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,9 +34,13 @@ impl DayRow {
     ///
     /// # Errors
     /// Only a fault of the program itself.
-    pub fn of(manifest: &Manifest, zone: &str) -> Result<Self> {
+    pub fn of(manifest: &Manifest, zone: &str, policy: &PrivacyPolicy) -> Result<Self> {
         let mut columns = Columns::new(days::table());
-        let row = columns.append(&day_cells(manifest, zone));
+        let mut row = TableRow::new(day_cells(manifest, zone));
+        if let Some(treater) = RowTreater::new(days::table(), policy, BTreeSet::new()) {
+            treater.treat(&mut row)?;
+        }
+        let row = columns.append(&row.cells);
         let batch = row.and_then(|()| columns.take()).map_err(|error| fault(&error))?;
         // A run keeps the rows of all days, and the columns have room for a thousand rows each.
         let (schema, mut columns, _) = batch.into_parts();
@@ -126,8 +132,8 @@ impl SpaceDays {
     ///
     /// # Errors
     /// Only a fault of the program itself.
-    pub fn file(&self, space: &SpaceId) -> Result<Option<TableFile>> {
-        let mut sink = Sink::new(days::table());
+    pub fn file(&self, space: &SpaceId, policy: &PrivacyPolicy) -> Result<Option<TableFile>> {
+        let mut sink = Sink::new(days::table(), policy);
         if !self.rows.is_empty() {
             let rows = self.rows.values().map(|DayRow(batch)| batch);
             let rows = concat_batches(&days::table().schema(), rows).map_err(|error| fault(&error))?;

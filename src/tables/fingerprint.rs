@@ -24,6 +24,8 @@ struct Inputs<'m> {
     missed: &'m BTreeSet<RoomId>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     gone: &'m BTreeSet<RoomId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    privacy: Option<&'m str>,
     calls: BTreeMap<&'m str, CallInputs<'m>>,
     records: BTreeMap<&'m str, RecordInputs<'m>>,
 }
@@ -53,7 +55,8 @@ struct LandingInputs<'m> {
     landed: Option<(&'m str, u64, &'m str, bool)>,
 }
 
-/// The digest of all inputs of a day's tables, in hex: its landings, the mapping, and the definitions of the tables.
+/// The digest of all inputs of a day's tables, in hex: its landings, the mapping, the definitions of the
+/// tables, and the treatment of personal data.
 pub fn fingerprint(manifest: &Manifest, mapping: &Mapping) -> String {
     with_tables(manifest, mapping, mapping.tables_digest())
 }
@@ -74,6 +77,7 @@ fn with_tables<'m>(manifest: &'m Manifest, mapping: &'m Mapping, tables: &'m str
         listed: manifest.listed,
         missed: &manifest.missed.rooms,
         gone: &manifest.missed.gone,
+        privacy: mapping.privacy().digest(),
         calls: calls.collect(),
         records: records.collect(),
     };
@@ -144,7 +148,7 @@ impl<'m> From<&'m Landing> for LandingInputs<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::table::{self, Column, Table, Type};
+    use crate::lake::table::{self, Column, PersonalData, Table, Type};
 
     #[test]
     fn a_changed_definition_of_any_table_changes_the_fingerprint() {
@@ -165,6 +169,7 @@ mod tests {
                     kind: Type::Double,
                     doc: "Seconds".into(),
                     key: false,
+                    personal: PersonalData::No,
                 });
             },
             |table| table.columns[0].kind = Type::Map,

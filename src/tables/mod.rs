@@ -22,6 +22,7 @@ mod listed;
 mod mapping;
 mod masked;
 pub(crate) mod parquet;
+pub(crate) mod privacy;
 pub(crate) mod report;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ pub use parquet::merge::merge_files;
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
 pub use parquet::read::{RowBatch, read_rows, read_text};
 pub use parquet::sink::TableFile;
+pub use privacy::policy::PrivacyPolicy;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;

@@ -42,6 +42,10 @@ const BUILDS_AT_ONCE: usize = 2;
 /// Days after which the run context is replaced, and with it the lesson cache.
 const DAYS_OF_A_BUILDER: usize = 64;
 
+/// The note on tables that can't be compared because `[privacy]` has changed.
+const OTHER_POLICY: &str = "the tables of lesson data, rooms, spaces and days were built under another [privacy] and are not \
+                            compared: the next run builds them again";
+
 /// The scope and the depth of a verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerifyOptions {
@@ -95,7 +99,7 @@ impl Verifier {
             interrupted,
             counts: results.counts,
             findings: results.findings,
-            notes: self.notes(options),
+            notes: self.notes(options, &verification),
             ..Verified::default()
         })
     }
@@ -121,11 +125,13 @@ impl Verifier {
         Ok(after)
     }
 
-    /// Notes on checks that the server does not support.
-    fn notes(&self, options: VerifyOptions) -> Vec<String> {
+    /// Notes on checks that were not made.
+    fn notes(&self, options: VerifyOptions, verification: &Verification) -> Vec<String> {
         let lacks = self.setting.store.shortcomings().into_iter();
         let lacks = lacks.filter(|_| options.deep && self.setting.config.export.recordings);
-        lacks.map(|lack| lack.message().to_owned()).collect()
+        let lacks = lacks.map(|lack| lack.message().to_owned());
+        let other_policy = (!verification.is_under_policy()).then(|| OTHER_POLICY.to_owned());
+        lacks.chain(other_policy).collect()
     }
 
     async fn open(&self, options: VerifyOptions) -> Result<Arc<Verification>> {
@@ -136,6 +142,8 @@ impl Verifier {
         let info = verification.read_json::<StoreInfo>(key::STORE_INFO).await?;
         if let ObjectRead::Parsed(info, _) = &info {
             info.check_zone(self.setting.config.timezone)?;
+            info.check_key(run.mapping.privacy())?;
+            verification.note_policy(info);
             if let Some(dialect) = info.dialect(&*self.setting.store) {
                 self.setting.store.speak(dialect);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use chrono::NaiveDate;
@@ -15,6 +16,7 @@ use super::finding::{Finding, FindingKind, VerifyCounts};
 use super::inventory::{Dates, Inventory};
 use crate::ids::SpaceId;
 use crate::mp4::BoxWalker;
+use crate::pipeline::lake_state::info::StoreInfo;
 use crate::pipeline::run_context::RunContext;
 use crate::store::json::newer_version;
 use crate::store::{OptionalExt, Version};
@@ -32,6 +34,8 @@ pub(crate) struct Verification {
     pub run: Arc<RunContext>,
     pub options: VerifyOptions,
     pub inventory: Mutex<Inventory>,
+    /// True if the tables of no single day were built under the present privacy policy: then they are compared.
+    is_under_policy: AtomicBool,
     reads: Semaphore,
     results: Mutex<Results>,
 }
@@ -106,9 +110,21 @@ impl Verification {
             run,
             options,
             inventory: Mutex::new(inventory),
+            is_under_policy: true.into(),
             reads: Semaphore::new(READS_AT_ONCE),
             results: Mutex::default(),
         }
+    }
+
+    /// Notes under which privacy policy the tables of no single day were built.
+    pub fn note_policy(&self, info: &StoreInfo) {
+        let is_under = info.is_under(self.run.mapping.privacy());
+        self.is_under_policy.store(is_under, Ordering::Relaxed);
+    }
+
+    /// True if these tables were built under the present policy.
+    pub fn is_under_policy(&self) -> bool {
+        self.is_under_policy.load(Ordering::Relaxed)
     }
 
     pub fn results(&self) -> MutexGuard<'_, Results> {

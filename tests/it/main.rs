@@ -11,6 +11,7 @@ mod delta;
 mod documents;
 mod house;
 mod pipeline;
+mod privacy;
 mod readers;
 mod reliability;
 mod serve;

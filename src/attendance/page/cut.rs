@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::charts::small_trend;
 use super::texts as t;
+use crate::attendance::cut::shown_id;
 use crate::attendance::{AttendanceSummary, Cut, CutRow, Tally};
 use crate::lang::{Lang, PageText};
 
@@ -94,7 +95,7 @@ impl<'s> CutTable<'s> {
     }
 
     fn row(&self, key: &str, row: &CutRow, weeks: &BTreeMap<NaiveDate, Tally>, lang: Lang) -> Markup {
-        let title = if self.names { row.title(key) } else { key };
+        let title = if self.names { row.title(key) } else { shown_id(key) };
         let total = row.total;
         let share = total.share().map(|share| share.to_string()).unwrap_or_default();
         html! {

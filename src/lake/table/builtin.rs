@@ -10,7 +10,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Column, Table, TableScope, Type};
+use super::{Column, PersonalData, Table, TableScope, Type};
 
 /// All built-in tables.
 pub fn all() -> &'static [Table] {
@@ -37,15 +37,48 @@ const fn plain(identifier: &'static str) -> &'static str {
     }
 }
 
-/// Constants for the names of columns, and a function that gives the columns. A line is the name, the type (`Key`: text
-/// of the table's key, `DateKey`: a date of it) and the description.
+/// Constants for the names of columns, and a function that gives the columns. A line is the name, the kind and the
+/// description. The kind is a type, or a name that says more: `Key` is text of the table's key, `DateKey` a date of it, and
+/// the others are columns that say something of people ([`PersonalData`]).
 macro_rules! columns {
     (@kind Key) => { Type::String };
     (@kind DateKey) => { Type::Date };
+    (@kind PersonIdKey) => { Type::String };
+    (@kind PersonId) => { Type::String };
+    (@kind PersonIds) => { Type::Strings };
+    (@kind PersonName) => { Type::String };
+    (@kind PersonNames) => { Type::Strings };
+    (@kind Contact) => { Type::String };
+    (@kind Words) => { Type::String };
+    (@kind WordedOptions) => { Type::Options };
+    (@kind AsReceived) => { Type::Json };
+    (@kind Attributes) => { Type::Map };
+    (@kind Extra) => { Type::Json };
+    (@kind OpenJson) => { Type::Json };
+    (@kind SheetCells) => { Type::Map };
+    (@kind EntityId) => { Type::String };
+    (@kind EntityName) => { Type::String };
     (@kind $kind:ident) => { Type::$kind };
     (@key Key) => { true };
     (@key DateKey) => { true };
+    (@key PersonIdKey) => { true };
     (@key $kind:ident) => { false };
+    (@personal PersonIdKey) => { PersonalData::PersonId };
+    (@personal PersonId) => { PersonalData::PersonId };
+    (@personal PersonIds) => { PersonalData::PersonId };
+    (@personal PersonName) => { PersonalData::PersonName };
+    (@personal PersonNames) => { PersonalData::PersonName };
+    (@personal Contact) => { PersonalData::Contact };
+    (@personal Words) => { PersonalData::Words };
+    (@personal WordedOptions) => { PersonalData::Words };
+    (@personal AsReceived) => { PersonalData::AsReceived };
+    (@personal Attributes) => { PersonalData::Unknown };
+    (@personal Extra) => { PersonalData::Unknown };
+    (@personal OpenJson) => { PersonalData::Open };
+    (@personal SheetCells) => { PersonalData::SheetCells };
+    (@personal EntityId) => { PersonalData::EntityId };
+    (@personal EntityName) => { PersonalData::EntityName };
+    (@personal $kind:ident) => { PersonalData::No };
     (@names $($name:ident $doc:literal,)*) => {
         $(#[doc = $doc] pub const $name: &str = plain(stringify!($name));)*
     };
@@ -55,6 +88,7 @@ macro_rules! columns {
             kind: columns!(@kind $kind),
             doc: $doc.into(),
             key: columns!(@key $kind),
+            personal: columns!(@personal $kind),
         }),*]
     };
     ($group:ident: $($name:ident $kind:ident $doc:literal,)*) => {
@@ -85,7 +119,7 @@ macro_rules! tables {
         $(
             #[doc = concat!("The table of which a row is for ", $row, ".")]
             pub mod $table {
-                use super::{Column, Position, Table, TableScope, Type, plain};
+                use super::{Column, PersonalData, Position, Table, TableScope, Type, plain};
                 $(pub use super::$group::*;)*
 
                 /// The table's name.
@@ -138,7 +172,7 @@ pub const PERSON_COLUMNS: [&str; 3] = [
 
 /// The columns that identify a row's call.
 pub mod call {
-    use super::{Column, Type, plain};
+    use super::{Column, PersonalData, Type, plain};
 
     columns![call:
         space_id String "Id of the space the call was held in (API)",
@@ -168,11 +202,11 @@ pub mod keyed_call {
 
 /// The columns that lesson data fills.
 pub mod lesson {
-    use super::{Column, Type, plain};
+    use super::{Column, PersonalData, Type, plain};
 
     columns![lesson:
         meta_matched Bool "True if lesson data came for this external user and meeting (storeExternalUserMeta)",
-        user_fullname String "Full name of the user (lesson data)",
+        user_fullname PersonName "Full name of the user (lesson data)",
         user_role String "Role of the user: student, teacher, parent, assistant or the school's own (lesson data)",
         lesson_name String "Name of the lesson (lesson data)",
         lesson_scheduled_start_at Timestamp "Scheduled start of the lesson (lesson data)",
@@ -181,7 +215,7 @@ pub mod lesson {
         lesson_course_name String "Name of the course (lesson data)",
         student_group_id String "Id of the student group (lesson data)",
         student_group_name String "Name of the student group (lesson data)",
-        attributes Map "Every other scalar value of the lesson data; nested ones by dotted path",
+        attributes Attributes "Every other scalar value of the lesson data; nested ones by dotted path",
     ];
 }
 
@@ -209,10 +243,10 @@ mod none {
 
 /// The column for the fields that no other column takes.
 pub mod rest {
-    use super::{Column, Type, plain};
+    use super::{Column, PersonalData, Type, plain};
 
     columns![rest:
-        extra Json "Fields of the source object that no column takes, as a JSON object; null if there are none",
+        extra Extra "Fields of the source object that no column takes, as a JSON object; null if there are none",
     ];
 }
 
@@ -243,12 +277,12 @@ tables! {
     ;
     participants "a participant of a call" PerDay, sorted by room_id call_started_at call_id first_joined_at participant_id
         [keyed_call] {
-            participant_id Key "Id of the participant in the report; `anon-…` is an id made by the program, if the report has none or gives the same id to somebody else",
-            name String "Name that the participant entered the room with (report)",
+            participant_id PersonIdKey "Id of the participant in the report; `anon-…` is an id made by the program, if the report has none or gives the same id to somebody else",
+            name PersonName "Name that the participant entered the room with (report)",
             role String "Role in the room as the report names it: user, moderator or another; null if it names none (report)",
-            email String "E-mail, if it was asked for or passed with the invitation (report)",
-            phone String "Telephone number, if it was asked for or passed with the invitation (report)",
-            external_user_id String "Id of the user in the LMS (report externalUserId)",
+            email Contact "E-mail, if it was asked for or passed with the invitation (report)",
+            phone Contact "Telephone number, if it was asked for or passed with the invitation (report)",
+            external_user_id PersonId "Id of the user in the LMS (report externalUserId)",
             external_meeting_id String "Id of the meeting in the LMS (report externalMeetingId)",
             first_joined_at Timestamp "Start of the first session",
             last_left_at Timestamp "End of the last session; an open session ends with the call",
@@ -273,19 +307,19 @@ tables! {
     messages "a chat message" PerDay, sorted by room_id call_started_at call_id sent_at message_id
         [call] {
             message_id String "Id of the message (report)",
-            participant_id String "Id of the participant who wrote it (report)",
-            external_user_id String "Id of that participant in the LMS (report)",
+            participant_id PersonId "Id of the participant who wrote it (report)",
+            external_user_id PersonId "Id of that participant in the LMS (report)",
             external_meeting_id String "Id of the meeting in the LMS that the participant came for (report)",
-            participant_name String "Name of that participant (report)",
+            participant_name PersonName "Name of that participant (report)",
             sent_at Timestamp "Time when it was sent (report)",
-            text String "Its text (report)",
+            text Words "Its text (report)",
         }
         [rest] {}
     ;
     reactions "a reaction" PerDay, sorted by room_id call_started_at call_id sent_at participant_id r#type
         [call] {
-            participant_id String "Id of the participant who sent it (report)",
-            external_user_id String "Id of that participant in the LMS (report)",
+            participant_id PersonId "Id of the participant who sent it (report)",
+            external_user_id PersonId "Id of that participant in the LMS (report)",
             external_meeting_id String "Id of the meeting in the LMS that the participant came for (report)",
             r#type String "Type of the reaction (report)",
             sent_at Timestamp "Time when it was sent (report)",
@@ -295,13 +329,13 @@ tables! {
     poll_votes "a vote" PerDay, sorted by room_id call_started_at call_id voted_at poll_id participant_id option_id
         [call] {
             poll_id String "Id of the poll (report)",
-            question String "Question of the poll (report)",
+            question Words "Question of the poll (report)",
             option_id String "Id of the option voted for (report)",
-            option_text String "Text of that option (report)",
-            answer_text String "Answer in the participant's own words, if the vote has one (report)",
+            option_text Words "Text of that option (report)",
+            answer_text Words "Answer in the participant's own words, if the vote has one (report)",
             is_right Bool "True if the vote is right: by the vote itself, else by its option; null if the report says neither",
-            participant_id String "Id of the participant who voted (report)",
-            external_user_id String "Id of that participant in the LMS (report)",
+            participant_id PersonId "Id of the participant who voted (report)",
+            external_user_id PersonId "Id of that participant in the LMS (report)",
             external_meeting_id String "Id of the meeting in the LMS that the participant came for (report)",
             voted_at Timestamp "Time of the vote (report)",
         }
@@ -310,8 +344,8 @@ tables! {
     polls "a poll of a call, also without votes" PerDay, sorted by room_id call_started_at call_id poll_id
         [keyed_call] {
             poll_id Key "Id of the poll in the report; `anon-…` is an id made by the program, if the report has none or gives the same id to another poll",
-            question String "Question of the poll (report)",
-            options Options "Its options in the order of the report. is_right is null if the report does not say so (report)",
+            question Words "Question of the poll (report)",
+            options WordedOptions "Its options in the order of the report. is_right is null if the report does not say so (report)",
             votes_count Int64 "Number of its votes in the report: its rows in poll_votes, by poll_id; null if the program made the id",
         }
         [rest] {}
@@ -320,7 +354,7 @@ tables! {
         [call] {
             sheet String "Name of the sheet (XLSX report)",
             row_number Int64 "Number of the row in its sheet, from 1",
-            cells Map "Its cells that are not empty, as text, by the text of the header; by the column's letter if no header is known",
+            cells SheetCells "Its cells that are not empty, as text, by the text of the header; by the column's letter if no header is known",
         }
     ;
     recordings "a record" PerDay, sorted by room_id started_at record_id
@@ -334,7 +368,7 @@ tables! {
             lesson_name String "Name of the lesson: the first in the lesson data of these meetings, by meeting and user id",
             lesson_course_id String "Id of the course, found in the same way (lesson data)",
             lesson_course_name String "Name of the course, found in the same way (lesson data)",
-            name String "Name of the record (API)",
+            name Words "Name of the record (API)",
             state String "State of the record, in the API's words (API)",
             started_at Timestamp "Start of the record (API startedAt)",
             finished_at Timestamp "End of the record (API finishedAt); null while it runs",
@@ -348,37 +382,37 @@ tables! {
     ;
     user_meta "a user of a meeting, with the latest lesson data" PerDate, sorted by external_meeting_id external_user_id
         [none] {
-            external_user_id Key "Id of the user in the LMS (lesson data externalUserId)",
+            external_user_id PersonIdKey "Id of the user in the LMS (lesson data externalUserId)",
             external_meeting_id Key "Id of the meeting in the LMS (lesson data externalMeetingId)",
         }
         [sent_lesson] {
-            meta Json "The lesson data as received, as JSON (lesson data meta)",
+            meta AsReceived "The lesson data as received, as JSON (lesson data meta)",
             received_at Timestamp "Time of its receipt; the latest lesson data of a user and meeting wins",
         }
     ;
     hierarchy "a level of a user's meeting: each object nested in the lesson data" PerDate, sorted by external_meeting_id external_user_id
         [none] {
-            external_user_id String "Id of the user in the LMS (lesson data externalUserId)",
+            external_user_id PersonId "Id of the user in the LMS (lesson data externalUserId)",
             external_meeting_id String "Id of the meeting in the LMS (lesson data externalMeetingId)",
             level String "Key of the level: student_group, lesson_course or the school's own (lesson data)",
             path String "Keys of all levels from the outermost to this one, joined by dots; elements of an array have the array's path (lesson data)",
             parent_level String "Key of the level that encloses it; null for the outermost",
-            parent_entity_id String "entity_id of the level that encloses it; null for the outermost (lesson data)",
+            parent_entity_id EntityId "entity_id of the level that encloses it; null for the outermost (lesson data)",
             depth Int64 "Depth of the level, from 1",
-            entity_id String "Id of its entity: its `<level>_id`, else the first `…_id`, else `id`, else `<level>Id`, else the first `…Id`. Fields are in the order of their names (lesson data)",
-            entity_name String "Name of its entity: its `<level>_name`, else the first `…_name`, else `name`, else `<level>Name`, else the first `…Name`. Fields are in the order of their names (lesson data)",
-            attributes Map "Its other scalar values (lesson data)",
+            entity_id EntityId "Id of its entity: its `<level>_id`, else the first `…_id`, else `id`, else `<level>Id`, else the first `…Id`. Fields are in the order of their names (lesson data)",
+            entity_name EntityName "Name of its entity: its `<level>_name`, else the first `…_name`, else `name`, else `<level>Name`, else the first `…Name`. Fields are in the order of their names (lesson data)",
+            attributes Attributes "Its other scalar values (lesson data)",
         }
     ;
     lesson_attendance "a user who was expected in a meeting or was in it; on the day of the meeting's first call" PerDay, sorted by external_meeting_id external_user_id
         [none] {
             space_id String "Id of the space in which the meeting's first call was held (API)",
             external_meeting_id Key "Id of the meeting in the LMS",
-            external_user_id Key "Id of the user in the LMS",
+            external_user_id PersonIdKey "Id of the user in the LMS",
         }
         [lesson] {
-            teacher_ids Strings "Ids in the LMS of the meeting's teachers, sorted: users whose lesson data has the role teacher. If there are none, the moderators in the meeting's calls who have an external user id and are no student or parent by lesson data. An empty list if there are none either",
-            teacher_names Strings "Names of the teachers, in the order of teacher_ids: the full name in the lesson data, else the name that a moderator entered the room with (report), else the id",
+            teacher_ids PersonIds "Ids in the LMS of the meeting's teachers, sorted: users whose lesson data has the role teacher. If there are none, the moderators in the meeting's calls who have an external user id and are no student or parent by lesson data. An empty list if there are none either",
+            teacher_names PersonNames "Names of the teachers, in the order of teacher_ids: the full name in the lesson data, else the name that a moderator entered the room with (report), else the id",
             attended Bool "True if the user was in one of the meeting's calls. Null if no call has the user, and calls_without_report is above 0 or a participant's ids could not be read",
             call_ids Strings "The meeting's calls in which the user was, in order of their start",
             first_joined_at Timestamp "Start of the first session in any of them",
@@ -469,8 +503,8 @@ tables! {
             is_hand_raising_allowed Bool "True if participants may raise their hand (API isHandRaisingAllowed)",
             is_remote_drawing_allowed Bool "True if participants may draw on another's screen (API isRemoteDrawingAllowed)",
             waiting_room_audience String "Participants who have to wait until they are let in (API waitingRoomAudience)",
-            breakout_rooms Json "State of the breakout rooms, as JSON (API breakoutRooms)",
-            join_settings Json "Data that participants are asked for on entering, as JSON (API joinSettings)",
+            breakout_rooms OpenJson "State of the breakout rooms, as JSON (API breakoutRooms)",
+            join_settings OpenJson "Data that participants are asked for on entering, as JSON (API joinSettings)",
             role_in_room String "Role of the token's user (API roleInRoom)",
             redirect_url String "Address that participants are sent to when the call ends (API redirectUrl)",
             last_call_at Timestamp "Time when the room last had a call (API lastCallAt)",

@@ -133,6 +133,53 @@ pub fn session_fields() -> Fields {
     ])
 }
 
+/// What a column says of people. `[privacy]` treats the columns by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PersonalData {
+    /// Nothing by itself: times, counts, ids and names of rooms, lessons, courses and groups.
+    #[default]
+    No,
+    /// Ids of people.
+    PersonId,
+    /// Names of people.
+    PersonName,
+    /// E-mails and telephones.
+    Contact,
+    /// Texts that people wrote.
+    Words,
+    /// Lesson data as received, with everything in it.
+    AsReceived,
+    /// Values by name that no column is known for: `extra` and `attributes`.
+    Unknown,
+    /// JSON of which the column is known and the content is not.
+    Open,
+    /// Cells of a workbook by the text of their header.
+    SheetCells,
+    /// Ids of entities, which may be people: it depends on the row.
+    EntityId,
+    /// Names of such entities.
+    EntityName,
+}
+
+impl PersonalData {
+    /// The name of the class in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::No => "no personal data",
+            Self::PersonId => "ids of people",
+            Self::PersonName => "names of people",
+            Self::Contact => "e-mails and telephones",
+            Self::Words => "texts",
+            Self::AsReceived => "lesson data as received",
+            Self::Unknown => "unknown data",
+            Self::Open => "open JSON",
+            Self::SheetCells => "cells of workbooks",
+            Self::EntityId => "ids of entities",
+            Self::EntityName => "names of entities",
+        }
+    }
+}
+
 /// A column of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
@@ -144,6 +191,8 @@ pub struct Column {
     pub doc: Cow<'static, str>,
     /// True if it belongs to the table's key: it is never null, and unique together with the key's other columns.
     pub key: bool,
+    /// What it says of people.
+    pub personal: PersonalData,
 }
 
 /// The files that a table has.
@@ -260,6 +309,32 @@ mod tests {
             let _ = writeln!(text, "  order: {}\n", table.order.join(", "));
         }
         insta::assert_snapshot!("schemas", text);
+    }
+
+    /// A new column of text appears here with its class, so that nobody forgets to give it one.
+    #[test]
+    fn every_column_of_texts_has_a_class_of_personal_data() {
+        let mut text = String::new();
+        for table in builtin::all() {
+            for column in &table.columns {
+                let holds_texts = matches!(
+                    column.kind,
+                    Type::String | Type::Json | Type::Strings | Type::Map | Type::Options | Type::Counts
+                );
+                if holds_texts {
+                    let _ = writeln!(text, "{}.{}: {}", table.name, column.name, column.personal.name());
+                } else {
+                    assert_eq!(
+                        column.personal,
+                        PersonalData::No,
+                        "{}.{}",
+                        table.name,
+                        column.name
+                    );
+                }
+            }
+        }
+        insta::assert_snapshot!("personal_data", text);
     }
 
     #[test]

@@ -430,9 +430,15 @@ async fn put_tables(
         let left = run.lessons.neighbours(&id, &left, &record.lessons).await?;
         run.lessons.touch([&beside, &left]).await?;
     }
-    let others = run.lessons.other_days(&beside).await?;
-    let Attendance { file, look_alikes } =
-        tables::build_attendance(&day.manifest, &built.presence, &others, meta, &mut record.quality)?;
+    let others = run.lessons.other_days(&beside, &built.presence, meta).await?;
+    let Attendance { file, look_alikes } = tables::build_attendance(
+        &day.manifest,
+        &built.presence,
+        &others,
+        meta,
+        run.mapping.privacy(),
+        &mut record.quality,
+    )?;
     let (date, space) = (day.manifest.date, &day.manifest.space_id);
     let alike = look_alikes.into_iter().map(|(meeting, count)| {
         let message = format!(
@@ -494,9 +500,8 @@ async fn know_first_calls(
 ) -> Result<NeighbourDays> {
     let meetings = built.presence.meetings();
     let beside = run.lessons.neighbours(&day.id(), &meetings, lessons).await?;
-    let firsts = built
-        .presence
-        .first_calls(&run.lessons.other_days(&beside).await?.presences);
+    let others = run.lessons.other_days(&beside, &built.presence, meta).await?;
+    let firsts = built.presence.first_calls(&others.presences);
     if firsts.contradict(&built.presence, &day.manifest) {
         *built = run_build(run, day, meta, built_at, firsts).await?;
     }
@@ -519,12 +524,13 @@ pub(crate) async fn build_only(
     let (mut built, meta) = build_whole(run, &mut day, built_at, Embedded::Ignore).await?;
     let lessons = tables::lesson_span(&built.presence, &meta);
     let beside = know_first_calls(run, &mut day, (&meta, &lessons), built_at, &mut built).await?;
-    let others = run.lessons.other_days(&beside).await?;
+    let others = run.lessons.other_days(&beside, &built.presence, &meta).await?;
     let attendance = tables::build_attendance(
         &day.manifest,
         &built.presence,
         &others,
         &meta,
+        run.mapping.privacy(),
         &mut Quality::default(),
     )?;
     Ok(built.tables.into_iter().chain(attendance.file).collect())

@@ -18,7 +18,7 @@ use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::store::json::get_json;
 use crate::store::{Condition, OptionalExt, Store, Version};
-use crate::tables::{DayRow, SpaceDays};
+use crate::tables::{DayRow, PrivacyPolicy, SpaceDays};
 use crate::{Error, ErrorKind, Result};
 
 /// Lost conditional writes after which the rows are left to the next run.
@@ -33,6 +33,7 @@ pub(crate) struct DayTable {
     writes: Arc<AtomicU64>,
     /// The time zone of the lake.
     zone: String,
+    privacy: PrivacyPolicy,
     spaces: Mutex<HashMap<SpaceId, Arc<SpaceFile>>>,
 }
 
@@ -55,11 +56,12 @@ struct StoredDays {
 
 impl DayTable {
     /// The table in a store.
-    pub fn new(store: Arc<dyn Store>, writes: Arc<AtomicU64>, zone: &str) -> Self {
+    pub fn new(store: Arc<dyn Store>, writes: Arc<AtomicU64>, zone: &str, privacy: PrivacyPolicy) -> Self {
         Self {
             store,
             writes,
             zone: zone.to_owned(),
+            privacy,
             spaces: Mutex::default(),
         }
     }
@@ -70,7 +72,7 @@ impl DayTable {
     /// # Errors
     /// Any error of the store.
     pub async fn update(&self, manifest: &Manifest) -> Result<()> {
-        let row = DayRow::of(manifest, &self.zone)?;
+        let row = DayRow::of(manifest, &self.zone, &self.privacy)?;
         let day = DayId::new(manifest.date, manifest.space_id.clone());
         self.refresh(&day, Some(&row)).await
     }
@@ -146,7 +148,7 @@ impl DayTable {
                 *stored = Some(known);
                 return Ok(());
             }
-            let Some(table) = days.file(space)? else {
+            let Some(table) = days.file(space, &self.privacy)? else {
                 if known.version.is_some() {
                     self.store.delete(&key).await?;
                     self.writes.fetch_add(1, Ordering::Relaxed);
@@ -219,7 +221,9 @@ impl DayTable {
         stream::iter(keys)
             .map(|(date, key)| async move {
                 match get_json::<Manifest>(&*self.store, &key).await {
-                    Ok(Some((manifest, _))) => Ok((date, Some(DayRow::of(&manifest, &self.zone)?))),
+                    Ok(Some((manifest, _))) => {
+                        Ok((date, Some(DayRow::of(&manifest, &self.zone, &self.privacy)?)))
+                    }
                     Err(error) if !skips_damaged || error.kind() != ErrorKind::Store => Err(error),
                     _ => Ok((date, None)),
                 }

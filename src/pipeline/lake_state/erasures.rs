@@ -21,17 +21,7 @@ use crate::{Error, ErrorKind, Result};
 /// Bytes of the random part of the key.
 const SALT_BYTES: usize = 32;
 
-/// The key that tombstones were made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TombstoneKey {
-    /// The random part that the lake keeps: whoever reads it can test ids.
-    Lake,
-    /// The same, together with the key of `privacy.key_file`.
-    Privacy,
-}
-
-/// The random part of the key of tombstones, as the lake keeps it.
+/// The key of a lake's tombstones. Whoever reads it can test if a given id was erased.
 #[derive(Serialize, Deserialize)]
 struct Salt {
     salt: String,
@@ -102,8 +92,6 @@ pub struct Erasure {
     /// The ids of the runs that worked on it.
     #[serde(default)]
     pub runs: BTreeSet<String>,
-    /// The key of the tombstones.
-    pub key: TombstoneKey,
     /// The tombstones.
     pub people: BTreeSet<Tombstone>,
     /// What became of recordings.
@@ -122,44 +110,16 @@ pub struct Erasure {
     pub left: BTreeSet<LeftToHuman>,
 }
 
-/// The keys of a lake's tombstones.
-pub(crate) struct TombstoneKeys {
-    of_lake: PseudonymKey,
-    /// None if no `privacy.key_file` is configured.
-    of_privacy: Option<PseudonymKey>,
-}
-
-impl TombstoneKeys {
-    /// Reads the keys; makes the random part if there is none and `make` is set. None if there is none.
-    async fn read(store: &dyn Store, secret: Option<&PseudonymKey>, make: bool) -> Result<Option<Self>> {
-        let salt = match get_json::<Salt>(store, key::ERASURE_SALT).await? {
-            Some((salt, _)) => salt,
-            None if make => make_salt(store).await?,
-            None => return Ok(None),
-        };
-        let keyed = secret.map(|key| key.of(&format!("erasure\0{}", salt.salt)));
-        Ok(Some(Self {
-            of_lake: PseudonymKey::new(salt.salt.as_bytes()),
-            of_privacy: keyed.map(|keyed| PseudonymKey::new(keyed.as_bytes())),
-        }))
-    }
-
-    /// The keys of a lake, which get their random part if they have none.
-    ///
-    /// # Errors
-    /// Any error of the store.
-    pub async fn of(store: &dyn Store, secret: Option<&PseudonymKey>) -> Result<Self> {
-        let keys = Self::read(store, secret, true).await?;
-        keys.ok_or_else(|| Error::new(ErrorKind::Internal, key::ERASURE_SALT, "was not made"))
-    }
-
-    /// The key for new tombstones, and its kind.
-    pub fn newest(&self) -> (TombstoneKey, &PseudonymKey) {
-        match &self.of_privacy {
-            Some(key) => (TombstoneKey::Privacy, key),
-            None => (TombstoneKey::Lake, &self.of_lake),
-        }
-    }
+/// The key of a lake's tombstones, which is made if there is none.
+///
+/// # Errors
+/// Any error of the store.
+pub(crate) async fn tombstone_key(store: &dyn Store) -> Result<PseudonymKey> {
+    let salt = match get_json::<Salt>(store, key::ERASURE_SALT).await? {
+        Some((salt, _)) => salt,
+        None => make_salt(store).await?,
+    };
+    Ok(PseudonymKey::new(salt.salt.as_bytes()))
 }
 
 async fn make_salt(store: &dyn Store) -> Result<Salt> {
@@ -200,38 +160,17 @@ pub(crate) async fn all(store: &dyn Store) -> Result<Vec<Erasure>> {
 }
 
 /// The tombstones of a lake.
-///
-/// # Errors
-/// `Config` if tombstones were made with a key that is not configured; any error of the store.
-async fn tombstones(store: &dyn Store, secret: Option<&PseudonymKey>) -> Result<Erased> {
-    let mut erased = Erased::default();
-    let Some(keys) = TombstoneKeys::read(store, secret, false).await? else {
-        return Ok(erased);
+async fn tombstones(store: &dyn Store) -> Result<Erased> {
+    let Some((salt, _)) = get_json::<Salt>(store, key::ERASURE_SALT).await? else {
+        return Ok(Erased::default());
     };
-    let (of_lake, of_privacy): (Vec<_>, Vec<_>) = all(store)
-        .await?
-        .into_iter()
-        .partition(|erasure| erasure.key == TombstoneKey::Lake);
-    let people = |erasures: Vec<Erasure>| erasures.into_iter().flat_map(|erasure| erasure.people);
-    erased.add(keys.of_lake, people(of_lake));
-    match keys.of_privacy {
-        Some(key) => erased.add(key, people(of_privacy)),
-        None if !of_privacy.is_empty() => return Err(lacks_key(of_privacy.len())),
-        None => {}
-    }
-    Ok(erased)
-}
-
-fn lacks_key(erasures: usize) -> Error {
-    let message = format!(
-        "is not set, and {erasures} erasures of this lake were made with its key: without it nobody knows whom to keep out"
-    );
-    Error::new(ErrorKind::Config, "privacy.key_file", message).hint("name the file with the key again")
+    let people = all(store).await?.into_iter().flat_map(|erasure| erasure.people);
+    Ok(Erased::new(PseudonymKey::new(salt.salt.as_bytes()), people))
 }
 
 /// The tombstones as a process knows them.
+#[derive(Default)]
 pub(crate) struct KnownErasures {
-    secret: Option<PseudonymKey>,
     /// The number of erasures that were begun when they were read, and the tombstones.
     known: Mutex<(u64, Arc<Erased>)>,
     /// The number of erasures that were begun before this process began its work.
@@ -239,23 +178,9 @@ pub(crate) struct KnownErasures {
 }
 
 impl KnownErasures {
-    /// Nobody is known yet. `secret` is the key of pseudonyms, if there is one.
-    pub fn new(secret: Option<PseudonymKey>) -> Self {
-        Self {
-            secret,
-            known: Mutex::default(),
-            before: OnceLock::new(),
-        }
-    }
-
     /// The tombstones that are known.
     pub fn get(&self) -> Arc<Erased> {
         Arc::clone(&self.known.lock().1)
-    }
-
-    /// The key of pseudonyms, if there is one.
-    pub fn secret(&self) -> Option<&PseudonymKey> {
-        self.secret.as_ref()
     }
 
     /// The number of erasures that were begun before this process began its work.
@@ -266,10 +191,10 @@ impl KnownErasures {
     /// Reads the tombstones again if more erasures were begun than are known.
     ///
     /// # Errors
-    /// As [`tombstones`].
+    /// Any error of the store, also if a record is damaged.
     pub async fn read(&self, store: &dyn Store, begun: u64) -> Result<()> {
         if self.known.lock().0 < begun {
-            let erased = tombstones(store, self.secret.as_ref()).await?;
+            let erased = tombstones(store).await?;
             *self.known.lock() = (begun, Arc::new(erased));
         }
         self.before.get_or_init(|| begun);
@@ -279,7 +204,7 @@ impl KnownErasures {
     /// Asks the lake how many erasures were begun, and reads the tombstones of those that are not known.
     ///
     /// # Errors
-    /// As [`tombstones`].
+    /// Any error of the store, also if a record is damaged.
     pub async fn refresh(&self, store: &dyn Store) -> Result<u64> {
         let info = info::read(store).await?;
         let begun = info.map_or(0, |info| info.erasures);

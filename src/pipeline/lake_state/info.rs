@@ -11,6 +11,7 @@ use crate::lake::{self, key};
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::store::json::{get_json, newer, to_json};
 use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, StoreAddress, Version};
+use crate::tables::PrivacyPolicy;
 use crate::{Error, ErrorKind, Result};
 
 /// Lost conditional writes after which a change is given up.
@@ -44,6 +45,13 @@ pub struct StoreInfo {
     /// The number of erasures that were begun. A process that knows fewer of them reads their tombstones again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub erasures: u64,
+    /// A value by which the key of the lake's pseudonyms is recognized; none until pseudonyms are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy_key_check: Option<String>,
+    /// The digest of the privacy policy that the tables of no single day were built under: lesson data, rooms, spaces. None
+    /// if nothing was treated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy_policy: Option<String>,
     /// The fields that this version does not know.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, Value>,
@@ -93,25 +101,50 @@ impl StoreInfo {
             "days of two zones in one lake would have the same call twice: keep the zone, or use another store.url",
         ))
     }
+
+    /// Refuses a key of pseudonyms other than the lake's.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub fn check_key(&self, privacy: &PrivacyPolicy) -> Result<()> {
+        match (&self.privacy_key_check, privacy.key_check()) {
+            (Some(known), Some(key)) if known != key => {
+                let message = "holds another key than the one that made the pseudonyms of this lake";
+                Err(Error::new(ErrorKind::Config, privacy.key_place(), message).hint(
+                    "put the former key into the file, because with another one the same person would have two pseudonyms; \
+                     docs/privacy.md says how to change the key",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// True if the key of these pseudonyms is not noted yet.
+    fn lacks_key(&self, privacy: &PrivacyPolicy) -> bool {
+        self.privacy_key_check.is_none() && privacy.key_check().is_some()
+    }
 }
 
 impl StoreInfo {
     /// Reads the description for a writer; `None` before the store's first write. If another address was probed, the
-    /// store is probed again and the result is written: then the flag is true.
+    /// store is probed again and the result is written: then the flag is true. The key of pseudonyms is noted when it is first
+    /// used.
     ///
     /// # Errors
-    /// `Config`: the lake has another time zone, or a newer version wrote it. Else any error of the store.
+    /// `Config`: the lake has another time zone or pseudonyms by another key, or a newer version wrote it. Else any error of
+    /// the store.
     pub(crate) async fn open(
         store: &dyn Store,
         zone: Tz,
+        privacy: &PrivacyPolicy,
         now: DateTime<Utc>,
     ) -> Result<Option<(Self, bool)>> {
-        let Some((mut info, version)) = read_with_version(store).await? else {
+        let Some(info) = Self::open_with_key(store, zone, privacy).await? else {
             return Ok(None);
         };
-        info.check_zone(zone)?;
+        let (mut info, version, written) = info;
         if info.dialect(store).is_some() {
-            return Ok(Some((info, false)));
+            return Ok(Some((info, written)));
         }
         info.record_probe(store, store.probe().await?, now);
         tracing::info!(
@@ -119,8 +152,54 @@ impl StoreInfo {
             conditional_writes = info.conditional_writes,
             "the lake has another address than before: the store was probed again"
         );
-        let written = info.write(store, Condition::Unchanged(version)).await?;
-        Ok(Some((info, written)))
+        let probed = info.write(store, Condition::Unchanged(version)).await?;
+        Ok(Some((info, written || probed)))
+    }
+
+    /// Reads the description and checks zone and key. Notes the key if the lake has none; then the flag is true.
+    async fn open_with_key(
+        store: &dyn Store,
+        zone: Tz,
+        privacy: &PrivacyPolicy,
+    ) -> Result<Option<(Self, Version, bool)>> {
+        let mut written = false;
+        loop {
+            let Some((mut info, version)) = read_with_version(store).await? else {
+                return Ok(None);
+            };
+            info.check_zone(zone)?;
+            info.check_key(privacy)?;
+            if !info.lacks_key(privacy) {
+                return Ok(Some((info, version, written)));
+            }
+            info.privacy_key_check = privacy.key_check().map(str::to_owned);
+            // If another process was faster, its key is checked.
+            written |= info.write(store, Condition::Unchanged(version)).await?;
+        }
+    }
+
+    /// Notes the privacy policy that all tables were built under; true if it was not noted before.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub(crate) async fn note_policy(store: &dyn Store, privacy: &PrivacyPolicy) -> Result<bool> {
+        loop {
+            let Some((mut info, version)) = read_with_version(store).await? else {
+                return Ok(false);
+            };
+            if info.is_under(privacy) {
+                return Ok(false);
+            }
+            info.privacy_policy = privacy.digest().map(str::to_owned);
+            if info.write(store, Condition::Unchanged(version)).await? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// True if the tables of no single day were built under this policy.
+    pub fn is_under(&self, privacy: &PrivacyPolicy) -> bool {
+        self.privacy_policy.as_deref() == privacy.digest()
     }
 
     /// Reads the description as [`StoreInfo::open`] does; before the store's first write, probes the store and writes it.
@@ -130,9 +209,10 @@ impl StoreInfo {
     pub(crate) async fn open_or_create(
         store: &dyn Store,
         zone: Tz,
+        privacy: &PrivacyPolicy,
         now: DateTime<Utc>,
     ) -> Result<(Self, bool)> {
-        if let Some(opened) = Self::open(store, zone, now).await? {
+        if let Some(opened) = Self::open(store, zone, privacy, now).await? {
             return Ok(opened);
         }
         let mut info = Self {
@@ -145,10 +225,18 @@ impl StoreInfo {
             endpoint: String::new(),
             probed_at: now,
             erasures: 0,
+            privacy_key_check: privacy.key_check().map(str::to_owned),
+            privacy_policy: privacy.digest().map(str::to_owned),
             unknown: BTreeMap::new(),
         };
         info.record_probe(store, store.probe().await?, now);
         let written = info.write(store, Condition::Absent).await?;
+        if !written && privacy.key_check().is_some() {
+            // Another process was first, perhaps with another key.
+            if let Some((theirs, _, _)) = Self::open_with_key(store, zone, privacy).await? {
+                info = theirs;
+            }
+        }
         Ok((info, written))
     }
 

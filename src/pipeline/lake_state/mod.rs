@@ -8,3 +8,4 @@ pub(crate) mod info;
 pub(crate) mod lease;
 pub(crate) mod open_days;
 pub(crate) mod orphan_uploads;
+pub(crate) mod policy;

@@ -316,24 +316,33 @@ impl LessonCache {
         Ok(lessons)
     }
 
-    /// Reads from the neighbour days who was in the shared meetings.
+    /// Reads from the neighbour days who was in the shared meetings. Users have their plain ids if the presence of the day
+    /// itself or its lesson data has them.
     ///
     /// # Errors
     /// Any error of the store; `Store` if a table of participants is damaged.
-    pub async fn other_days(&self, neighbours: &NeighbourDays) -> Result<OtherDays> {
+    pub async fn other_days(
+        &self,
+        neighbours: &NeighbourDays,
+        own: &Presence,
+        meta: &LessonIndex,
+    ) -> Result<OtherDays> {
         let presences = stream::iter(0..neighbours.days.len())
             .map(|at| async move {
                 let (key, shared) = &neighbours.days[at];
-                Presence::read(self.lake.store.read(key).await?, shared)
+                Presence::read(self.lake.store.read(key).await?, shared, &self.lake.privacy)
             })
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        Ok(OtherDays {
+        let mut others = OtherDays {
             presences,
             started_elsewhere: neighbours.started_elsewhere.clone(),
             unreported: neighbours.unreported.clone(),
-        })
+            pseudonyms: BTreeSet::new(),
+        };
+        others.recognize(own, meta, &self.lake.privacy)?;
+        Ok(others)
     }
 
     /// Builds the tables of a date's lesson data if they are stale, because an import may have been killed before it.
@@ -356,6 +365,7 @@ mod tests {
     use crate::pipeline::lake_state::erasures::KnownErasures;
     use crate::pipeline::lessons::meta_file::MetaFile;
     use crate::store::folder::FolderStore;
+    use crate::tables::PrivacyPolicy;
 
     #[tokio::test]
     async fn lesson_data_that_was_read_before_an_import_is_read_again_after_it() {
@@ -364,11 +374,12 @@ mod tests {
         let store: Arc<dyn crate::store::Store> = Arc::new(store);
         let (zone, now) = (chrono_tz::Tz::UTC, "2026-11-22T10:00:00Z".parse().expect("time"));
         let cache = LessonCache::new(LessonLake {
-            erasures: Arc::new(KnownErasures::new(None)),
+            erasures: Arc::new(KnownErasures::default()),
             store: Arc::clone(&store),
             writes: Arc::new(AtomicU64::new(0)),
             zone,
             now,
+            privacy: PrivacyPolicy::default(),
         });
         let user = async || {
             let meta = cache.meta(["m"]).await.expect("read");
@@ -385,7 +396,8 @@ mod tests {
                 name: name.into(),
                 bytes: payload.into(),
             };
-            let importing = import::import_meta(&*store, zone, now, vec![file]);
+            let privacy = PrivacyPolicy::default();
+            let importing = import::import_meta(&*store, zone, now, &privacy, vec![file]);
             Box::pin(cache.during_import(importing)).await.expect("imported");
             assert_eq!(user().await, Some(format!(r#"{{"user_fullname":"{name}"}}"#)));
         }

@@ -108,7 +108,8 @@ async fn import_feed(
         return Ok(());
     }
     let zone = context.run.config.timezone;
-    let mut import = Import::new(&*context.run.store, zone, context.run.now, &context.run.erasures);
+    let (privacy, erasures) = (context.run.mapping.privacy(), &context.run.erasures);
+    let mut import = Import::new(&*context.run.store, zone, context.run.now, privacy, erasures);
     let mut taken = Vec::new();
     for entry in meta_files(&*feed).await? {
         if let Some(read) = seen.get(&entry.key).filter(|read| read.is_unchanged(&entry)) {

@@ -32,7 +32,7 @@ use crate::pipeline::lessons::meta_file::{Batch, FileFaults, FileReader, MetaFil
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
 use crate::tables::lessons::{EntryFate, LatestEntries, LessonDayChange, LessonEntry};
-use crate::tables::{self, Traces};
+use crate::tables::{self, PrivacyPolicy, Traces};
 
 /// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -76,19 +76,21 @@ pub(crate) struct Marker {
 /// Imports files of lesson data.
 ///
 /// # Errors
-/// Any error of the store; importing the same files again finishes the import. `Config` if the lake has another time zone.
+/// Any error of the store; importing the same files again finishes the import. `Config` if the lake has another time zone, or pseudonyms by
+/// another key.
 pub async fn import_meta(
     store: &dyn Store,
     zone: Tz,
     now: DateTime<Utc>,
+    privacy: &PrivacyPolicy,
     files: Vec<MetaFile>,
 ) -> Result<Imported> {
-    let (info, created) = StoreInfo::open_or_create(store, zone, now).await?;
+    let (info, created) = StoreInfo::open_or_create(store, zone, privacy, now).await?;
     let conditional = info.conditional_writes;
-    let erasures = Arc::new(KnownErasures::new(None));
+    let erasures = Arc::new(KnownErasures::default());
     erasures.read(store, info.erasures).await?;
     let importing = async {
-        let mut import = Import::new(store, zone, now, &erasures);
+        let mut import = Import::new(store, zone, now, privacy, &erasures);
         let mut all_faults = Vec::new();
         for file in files {
             all_faults.push(import.add(file).await?);
@@ -127,7 +129,7 @@ pub async fn import_meta(
 
 /// Imports the lesson data that reports contain; the reports themselves are already in the lake.
 pub(crate) async fn take_embedded(lake: &LessonLake, entries: Vec<LessonEntry>) -> Result<Imported> {
-    let mut import = Import::new(&*lake.store, lake.zone, lake.now, &lake.erasures);
+    let mut import = Import::new(&*lake.store, lake.zone, lake.now, &lake.privacy, &lake.erasures);
     let entries = entries
         .into_iter()
         .filter_map(|entry| import.without_erased(entry));
@@ -202,9 +204,15 @@ struct Compared {
 
 impl<'a> Import<'a> {
     /// An import that leaves out the people who were erased.
-    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, erasures: &Arc<KnownErasures>) -> Self {
+    pub fn new(
+        store: &'a dyn Store,
+        zone: Tz,
+        now: DateTime<Utc>,
+        privacy: &PrivacyPolicy,
+        erasures: &Arc<KnownErasures>,
+    ) -> Self {
         Self {
-            writer: LessonDayWriter::new(store),
+            writer: LessonDayWriter::new(store, privacy),
             zone,
             now: now.trunc_subsecs(6),
             id: format!(

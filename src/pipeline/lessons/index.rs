@@ -167,7 +167,7 @@ mod tests {
         date: NaiveDate,
         meanwhile: &[(&str, &str)],
     ) -> u64 {
-        let writer = LessonDayWriter::new(store);
+        let writer = LessonDayWriter::new(store, &crate::tables::PrivacyPolicy::default());
         let parts = IndexParts::read(&writer, entries).await.expect("read");
         for (key, text) in meanwhile {
             let text = text.as_bytes().to_vec().into();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     async fn dates(store: &dyn Store, entries: &LatestEntries) -> BTreeSet<NaiveDate> {
-        let writer = LessonDayWriter::new(store);
+        let writer = LessonDayWriter::new(store, &crate::tables::PrivacyPolicy::default());
         IndexParts::read(&writer, entries)
             .await
             .expect("read")

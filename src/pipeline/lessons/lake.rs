@@ -11,6 +11,7 @@ use super::lesson_days::LessonDayWriter;
 use crate::Result;
 use crate::pipeline::lake_state::erasures::KnownErasures;
 use crate::store::{Condition, Store};
+use crate::tables::PrivacyPolicy;
 
 /// The lake as the lesson cache of a run sees it.
 pub(crate) struct LessonLake {
@@ -20,13 +21,15 @@ pub(crate) struct LessonLake {
     /// The run's writes so far; shared with the run.
     pub writes: Arc<AtomicU64>,
     pub zone: Tz,
+    /// The treatment of personal data.
+    pub privacy: PrivacyPolicy,
     pub now: DateTime<Utc>,
 }
 
 impl LessonLake {
     /// A writer of lesson days. The caller counts its writes.
     pub fn writer(&self) -> LessonDayWriter<'_> {
-        LessonDayWriter::new(&*self.store)
+        LessonDayWriter::new(&*self.store, &self.privacy)
     }
 
     /// Counts writes of the run.

@@ -16,10 +16,10 @@ use crate::lake::key;
 use crate::lake::table::builtin;
 use crate::store::json::update_json;
 use crate::store::{Condition, OptionalExt, Store, StoredObject, Version};
-use crate::tables::TableFile;
 use crate::tables::lessons::{
     self, LessonDayChange, LessonEntry, build_lesson_tables, change_lesson_day, find_entries,
 };
+use crate::tables::{PrivacyPolicy, TableFile};
 use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
@@ -35,6 +35,7 @@ const KEPT_BYTES: usize = 8 << 20;
 /// Writes lesson days and their tables. Several dates may be written at once.
 pub(crate) struct LessonDayWriter<'a> {
     pub store: &'a dyn Store,
+    privacy: PrivacyPolicy,
     writes: AtomicU64,
     /// Limits the lesson days that are being read into memory and written anew.
     turns: Semaphore,
@@ -43,9 +44,11 @@ pub(crate) struct LessonDayWriter<'a> {
 }
 
 impl<'a> LessonDayWriter<'a> {
-    pub fn new(store: &'a dyn Store) -> Self {
+    /// A writer, whose tables are treated as the policy says.
+    pub fn new(store: &'a dyn Store, privacy: &PrivacyPolicy) -> Self {
         Self {
             store,
+            privacy: privacy.clone(),
             writes: AtomicU64::new(0),
             turns: Semaphore::new(TURNS),
             written: Mutex::default(),
@@ -140,7 +143,8 @@ impl<'a> LessonDayWriter<'a> {
             let (bytes, version) = lesson_day
                 .map(|lesson_day| (lesson_day.bytes, lesson_day.version))
                 .unzip();
-            let built = self.compute(move || build_lesson_tables(date, bytes.as_deref()));
+            let privacy = self.privacy.clone();
+            let built = self.compute(move || build_lesson_tables(date, bytes.as_deref(), &privacy));
             match self.put_tables(built.await?, seen).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
                 done => done?,
@@ -304,7 +308,8 @@ mod tests {
         let dates: Vec<_> = (1..=20)
             .filter_map(|day| NaiveDate::from_ymd_opt(2026, 11, day))
             .collect();
-        let (mine, theirs) = (LessonDayWriter::new(&store), LessonDayWriter::new(&store));
+        let writer = || LessonDayWriter::new(&store, &PrivacyPolicy::default());
+        let (mine, theirs) = (writer(), writer());
         mine.change_all(changes("u", &dates)).await.expect("changed");
         theirs
             .change_all(changes("v", &dates[..3]))
@@ -321,7 +326,8 @@ mod tests {
                 .await
                 .expect("read")
                 .expect("a lesson day");
-            let built = build_lesson_tables(*date, Some(&lesson_day.bytes)).expect("tables");
+            let built = build_lesson_tables(*date, Some(&lesson_day.bytes), &PrivacyPolicy::default())
+                .expect("tables");
             let users = if at < 3 { 2 } else { 1 };
             assert_eq!(built.first().map(|file| file.rows), Some(users));
             for file in built {
@@ -334,7 +340,7 @@ mod tests {
             }
         }
         // Nothing has changed, so nothing is written.
-        let again = LessonDayWriter::new(&store);
+        let again = writer();
         again.change_all(changes("u", &dates)).await.expect("unchanged");
         again
             .build_all(dates.into_iter().collect())

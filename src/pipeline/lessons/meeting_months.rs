@@ -147,11 +147,12 @@ mod tests {
     /// The marks of all months, as a lake read at a time has them; copies are stored.
     async fn marks(store: &Arc<dyn Store>, now: DateTime<Utc>) -> String {
         let lake = LessonLake {
-            erasures: Arc::new(KnownErasures::new(None)),
+            erasures: Arc::new(KnownErasures::default()),
             store: Arc::clone(store),
             writes: Arc::new(AtomicU64::new(0)),
             zone: chrono_tz::Tz::UTC,
             now,
+            privacy: crate::tables::PrivacyPolicy::default(),
         };
         let read = MeetingMonths::read(&lake).await.expect("read");
         if let Some(copies) = read.copies {

@@ -88,7 +88,7 @@ impl Relay {
             };
             let zone = self.timezone;
             // Import as of the time of receipt, so that a repetition after a crash undoes nothing newer.
-            let done = import_meta(&*self.store, zone, received_at, vec![file]).await?;
+            let done = import_meta(&*self.store, zone, received_at, &self.privacy, vec![file]).await?;
             tracing::info!(
                 payloads = done.payloads,
                 changed = done.changed,

@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::lake::key;
 use crate::metrics::METRICS;
 use crate::store::Store;
+use crate::tables::PrivacyPolicy;
 use crate::tables::lessons::parse;
 use crate::{Error, ErrorKind, Result};
 
@@ -56,6 +57,7 @@ pub struct Relay {
     client: Client,
     cancel: CancellationToken,
     timezone: Tz,
+    privacy: PrivacyPolicy,
     /// The path of `storeExternalUserMeta`.
     path: String,
     journal: Mutex<Option<Journal<()>>>,
@@ -69,6 +71,7 @@ impl Relay {
     /// Starts an empty relay. The handle ends when [`Relay::close`] was called and everything is written.
     pub fn start(
         config: &Config,
+        privacy: PrivacyPolicy,
         store: Arc<dyn Store>,
         client: Client,
         cancel: CancellationToken,
@@ -85,6 +88,7 @@ impl Relay {
             client,
             cancel,
             timezone: config.timezone,
+            privacy,
             path: config.api.external_meta_path.clone(),
             journal: Mutex::new(Some(journal)),
             new,

@@ -312,7 +312,10 @@ impl<'m> DayBuilder<'m> {
     }
 
     fn sink(&mut self, table: &'m Table) -> &mut Sink<'m> {
-        self.sinks.entry(&table.name).or_insert_with(|| Sink::new(table))
+        let policy = self.mapping.privacy();
+        self.sinks
+            .entry(&table.name)
+            .or_insert_with(|| Sink::new(table, policy))
     }
 
     /// Adds a call's JSON report to the tables; none if it is not JSON.

@@ -11,7 +11,8 @@ use crate::lake::table::Table;
 use crate::lake::table::builtin::{participants, report_rows};
 use crate::tables::build_notes::{Notes, Observation};
 use crate::tables::parquet::cell::Cell;
-use crate::tables::parquet::row::TableRow;
+use crate::tables::parquet::row::{RowPeople, TableRow};
+use crate::tables::privacy::policy::PrivacyPolicy;
 use crate::tables::report::turnout::Turnout;
 use crate::tables::xlsx::table_rows;
 use crate::tables::xlsx::workbook::{self, RawRow, ReadStop};
@@ -30,7 +31,7 @@ impl DayBuilder<'_> {
         let mapping = self.mapping;
         let read = workbook::read(bytes, mapping, &mut |line| {
             self.sink(report_rows::table())
-                .push(&mut report_row(&start, line))
+                .push(&mut report_row(&start, line, mapping.privacy()))
         });
         let workbook = match read {
             Ok(workbook) => workbook,
@@ -102,10 +103,18 @@ fn sheets_of_participants(workbook: &workbook::Workbook) -> bool {
     workbook.tables.contains_key(participants::NAME)
 }
 
-fn report_row<'r>(start: &[Cell<'r>], line: RawRow<'_>) -> TableRow<'r> {
+fn report_row<'r>(start: &[Cell<'r>], line: RawRow<'_>, policy: &PrivacyPolicy) -> TableRow<'r> {
     let mut cells = start.to_vec();
+    let people = policy.treatments(report_rows::NAME).map(|_| RowPeople {
+        entries: line
+            .cells
+            .iter()
+            .map(|cell| policy.cell(line.place(cell)))
+            .collect(),
+        ..RowPeople::default()
+    });
     let entries = line.cells.into_iter();
-    let entries = entries.map(|(name, text)| (name.into(), text.into())).collect();
+    let entries = entries.map(|cell| (cell.name.into(), cell.text.into())).collect();
     for (column, cell) in [
         (report_rows::sheet, line.sheet.to_owned().into()),
         (report_rows::row_number, line.number.into()),
@@ -115,5 +124,7 @@ fn report_row<'r>(start: &[Cell<'r>], line: RawRow<'_>) -> TableRow<'r> {
             cells[index] = cell;
         }
     }
-    TableRow::new(cells)
+    let mut row = TableRow::new(cells);
+    row.people = people.map(Box::new);
+    row
 }

@@ -16,18 +16,14 @@ use crate::tables::{Mapping, inspect_workbook};
 
 fn erased(people: &[(KnownBy, &str)]) -> Erased {
     let key = PseudonymKey::new(b"key");
-    let mut erased = Erased::default();
     let stones = people.iter().map(|(known_by, value)| {
-        tombstone(
-            &key,
-            &Person {
-                known_by: *known_by,
-                value: (*value).into(),
-            },
-        )
+        let person = Person {
+            known_by: *known_by,
+            value: (*value).into(),
+        };
+        tombstone(&key, &person)
     });
-    erased.add(key.clone(), stones.collect::<Vec<_>>());
-    erased
+    Erased::new(key.clone(), stones.collect::<Vec<_>>())
 }
 
 fn anna() -> Erased {
@@ -248,7 +244,8 @@ type BookRow = (String, i64, Vec<(String, String)>);
 fn rows(bytes: &[u8]) -> Vec<BookRow> {
     let mut rows = Vec::new();
     crate::tables::xlsx::workbook::read(bytes, &mapping(), &mut |row| {
-        rows.push((row.sheet.to_owned(), row.number, row.cells));
+        let cells = row.cells.into_iter().map(|cell| (cell.name, cell.text)).collect();
+        rows.push((row.sheet.to_owned(), row.number, cells));
         Ok(())
     })
     .expect("a workbook");

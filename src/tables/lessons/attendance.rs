@@ -1,7 +1,7 @@
 //! Attendance: who was expected in a lesson, who was there, and for how long. These are the rows of
 //! `lesson_attendance`. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -16,6 +16,7 @@ use crate::tables::lessons::{Lesson, LessonColumns, LessonEntry, LessonIndex};
 use crate::tables::parquet::cell::{Cell, Session};
 use crate::tables::parquet::row::{TableRow, cells};
 use crate::tables::parquet::sink::{Sink, TableFile};
+use crate::tables::privacy::policy::PrivacyPolicy;
 use crate::tables::report::stay;
 
 /// The attendance in a day's meetings.
@@ -36,6 +37,47 @@ pub struct OtherDays {
     pub started_elsewhere: BTreeSet<MeetingId>,
     /// Their calls without a report that may have been held at the time of a meeting of the day.
     pub unreported: BTreeMap<CallId, UnreportedCall>,
+    /// Users of the presences of whom only the pseudonym is known.
+    pub pseudonyms: BTreeSet<String>,
+}
+
+impl OtherDays {
+    /// Gives the users of the other days their plain ids, as far as the day itself or its lesson data has them: the tables of
+    /// the other days may have pseudonyms.
+    ///
+    /// # Errors
+    /// Only a fault of the program itself.
+    pub fn recognize(&mut self, own: &Presence, meta: &LessonIndex, policy: &PrivacyPolicy) -> Result<()> {
+        if !policy.makes_pseudonyms() {
+            return Ok(());
+        }
+        for presence in self
+            .presences
+            .iter_mut()
+            .filter(|presence| presence.has_pseudonyms)
+        {
+            for (id, meeting) in &mut presence.meetings {
+                let here = own
+                    .meetings
+                    .get(id)
+                    .into_iter()
+                    .flat_map(|meeting| meeting.users.keys());
+                let users = here
+                    .map(UserId::as_str)
+                    .chain(meta.expected(id).map(|(user, _)| user));
+                let mut plain = HashMap::new();
+                for user in users {
+                    plain.insert(policy.pseudonym(user)?, user);
+                }
+                meeting.rename(|user| plain.get(user).map(|plain| UserId::from(*plain)));
+                let known: HashSet<&str> = plain.into_values().collect();
+                let unknown = meeting.users.keys().filter(|user| !known.contains(user.as_str()));
+                self.pseudonyms
+                    .extend(unknown.map(|user| user.as_str().to_owned()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The time of a day's meetings, as far as the day itself knows. Calls outside of it do not count in their attendance.
@@ -56,6 +98,7 @@ pub fn build_attendance(
     own: &Presence,
     others: &OtherDays,
     meta: &LessonIndex,
+    policy: &PrivacyPolicy,
     quality: &mut Quality,
 ) -> Result<Attendance> {
     let mut all = own.clone();
@@ -68,7 +111,7 @@ pub fn build_attendance(
             .filter(|(id, _)| !manifest.calls.contains_key(*id))
             .map(|(id, call)| (id.clone(), call.clone())),
     );
-    let mut sink = Sink::new(lesson_attendance::table());
+    let mut sink = Sink::knowing(lesson_attendance::table(), policy, others.pseudonyms.clone());
     let mut look_alikes = BTreeMap::new();
     for (id, meeting) in all
         .meetings

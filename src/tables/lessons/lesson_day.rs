@@ -21,10 +21,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MeetingId, UserId};
 use crate::lake::key;
 use crate::lake::table::Table;
-use crate::lake::table::builtin::{hierarchy, user_meta};
+use crate::lake::table::builtin::{hierarchy, lesson, user_meta};
 use crate::tables::parquet::cell::Cell;
-use crate::tables::parquet::row::TableRow;
+use crate::tables::parquet::row::{RowPeople, TableRow};
 use crate::tables::parquet::sink::{Sink, TableFile};
+use crate::tables::privacy::policy::PrivacyPolicy;
+use crate::tables::privacy::words::{self, NameMeaning};
 use crate::tables::report::node::JsonObject;
 
 /// The level of compression. Keys repeat in every line, so that a low level does well.
@@ -355,10 +357,15 @@ struct StoredEntry<'l> {
 ///
 /// # Errors
 /// `Store` if the lesson day is damaged.
-pub fn build_lesson_tables(date: NaiveDate, stored: Option<&[u8]>) -> Result<Vec<TableFile>> {
+pub fn build_lesson_tables(
+    date: NaiveDate,
+    stored: Option<&[u8]>,
+    policy: &PrivacyPolicy,
+) -> Result<Vec<TableFile>> {
     let (metas, levels) = (user_meta::table(), hierarchy::table());
-    let mut of_metas = Sink::new(metas);
-    let mut of_levels = Sink::new(levels);
+    let mut of_metas = Sink::new(metas, policy);
+    let mut of_levels = Sink::new(levels, policy);
+    let is_treated = policy.treatments(hierarchy::NAME).is_some();
     let (meta_columns, level_columns) = (MetaColumns::of(metas), LevelColumns::of(levels));
     let mut lines = Lines::new(date, stored)?;
     while let Some(line) = lines.next_line()? {
@@ -369,8 +376,14 @@ pub fn build_lesson_tables(date: NaiveDate, stored: Option<&[u8]>) -> Result<Vec
         };
         let meta = entry::object(text).ok_or_else(|| damaged(date))?;
         of_metas.push(&mut TableRow::new(meta_columns.cells(&entry, text, &meta)))?;
+        let name = is_treated
+            .then(|| meta.get(lesson::user_fullname)?.to_text())
+            .flatten();
         for level in levels::levels(&meta) {
-            of_levels.push(&mut TableRow::new(level_columns.cells(&entry, level)))?;
+            let people = is_treated.then(|| level_columns.people(&level, name.clone()));
+            let mut row = TableRow::new(level_columns.cells(&entry, level));
+            row.people = people.map(Box::new);
+            of_levels.push(&mut row)?;
         }
     }
     let metas = of_metas.finish(key::date_table(user_meta::NAME, date))?;
@@ -432,6 +445,36 @@ impl LevelColumns {
             count: table.columns.len(),
             ids: [hierarchy::external_user_id, hierarchy::external_meeting_id].map(|name| table.index(name)),
             level: level.map(|name| table.index(name)),
+        }
+    }
+
+    /// What a level says of people. Everything below a person is of that person.
+    fn people<'v>(&self, level: &levels::Level<'v>, name: Option<Cow<'v, str>>) -> RowPeople<'v> {
+        let [.., parent_id, _, id, title, attributes] = self.level;
+        let outer = level.path.rsplit_once('.').map_or("", |(outer, _)| outer);
+        let is_person = words::is_of_people(&level.path);
+        let says = |key: &Option<Cow<'v, str>>| {
+            let meaning = key.as_ref().map(|key| words::meaning(key));
+            // A level's own `name` is not that of the user.
+            meaning.is_some_and(|meaning| meaning != NameMeaning::Neutral) && key.as_deref() != Some("name")
+        };
+        let [id_key, title_key] = &level.entity_keys;
+        let of_person = [
+            (
+                parent_id,
+                words::is_of_people(outer) || says(&level.parent_id_key),
+            ),
+            (id, is_person || says(id_key)),
+            (title, is_person || says(title_key)),
+            (attributes, is_person),
+        ];
+        RowPeople {
+            of_person: of_person
+                .into_iter()
+                .filter_map(|(column, is)| column.filter(|_| is))
+                .collect(),
+            name,
+            entries: Vec::new(),
         }
     }
 
@@ -507,7 +550,7 @@ mod tests {
             );
             let stored = zstd::encode_all(line.as_bytes(), 1).expect("packed");
             let kinds = [
-                build_lesson_tables(date, Some(&stored)).map(drop),
+                build_lesson_tables(date, Some(&stored), &PrivacyPolicy::default()).map(drop),
                 all_entries(date, &stored, usize::MAX).map(drop),
                 find_entries(date, &stored, |_, _| true).map(drop),
             ]

@@ -23,6 +23,10 @@ pub(super) struct Level<'n> {
     pub title: Option<Cow<'n, str>>,
     /// Its other scalar values, by key.
     pub attributes: Vec<(Cow<'n, str>, Cow<'n, str>)>,
+    /// The keys of its id and its name.
+    pub entity_keys: [Option<Cow<'n, str>>; 2],
+    /// The key of the id of the level that encloses it.
+    pub parent_id_key: Option<Cow<'n, str>>,
 }
 
 /// The levels of lesson data, outer ones first. Objects in an array are levels under the array's key.
@@ -60,26 +64,31 @@ fn level<'n>(name: &'n str, parent: Option<&Level<'n>>, object: &'n JsonObject<'
     let mut attributes: Vec<(Cow<'n, str>, Cow<'n, str>)> = fields
         .filter_map(|(key, value)| Some((Cow::Borrowed(&**key), value.to_text()?)))
         .collect();
+    let [id, title] = [("_id", "id", "Id"), ("_name", "name", "Name")]
+        .map(|(snake, plain, camel)| take(&mut attributes, name, snake, plain, camel));
+    let ((id_key, id), (title_key, title)) = (id.unzip(), title.unzip());
     Level {
         name,
         path: parent.map_or(name.to_owned(), |parent| format!("{}.{name}", parent.path)),
         parent: parent.map(|parent| parent.name),
         parent_id: parent.and_then(|parent| parent.id.clone()),
         depth: parent.map_or(1, |parent| parent.depth + 1),
-        id: take(&mut attributes, name, "_id", "id", "Id"),
-        title: take(&mut attributes, name, "_name", "name", "Name"),
+        id,
+        title,
         attributes,
+        entity_keys: [id_key, title_key],
+        parent_id_key: parent.and_then(|parent| parent.entity_keys[0].clone()),
     }
 }
 
-/// Takes `<level>_id`, else the first `…_id`, else `id`, else `<level>Id`, else the first `…Id`.
+/// Takes the key and the value of `<level>_id`, else the first `…_id`, else `id`, else `<level>Id`, else the first `…Id`.
 fn take<'n>(
     attributes: &mut Vec<(Cow<'n, str>, Cow<'n, str>)>,
     level: &str,
     snake: &str,
     plain: &str,
     camel: &str,
-) -> Option<Cow<'n, str>> {
+) -> Option<(Cow<'n, str>, Cow<'n, str>)> {
     let by = |is_it: &dyn Fn(&str) -> bool| attributes.iter().position(|(key, _)| is_it(key));
     let own = |suffix: &str| by(&|key| key.strip_suffix(suffix) == Some(level));
     let any = |suffix: &str| by(&|key| key.ends_with(suffix));
@@ -88,5 +97,5 @@ fn take<'n>(
         .or_else(|| by(&|key| key == plain))
         .or_else(|| own(camel))
         .or_else(|| any(camel))?;
-    Some(attributes.remove(at).1)
+    Some(attributes.remove(at))
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parquet::arrow::ProjectionMask;
@@ -15,11 +15,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CallId, MeetingId, RoomId, UserId};
 use crate::lake::manifest::Manifest;
-use crate::lake::table::Table;
 use crate::lake::table::builtin::participants;
+use crate::lake::table::{DESCRIPTION_KEY, Table};
 use crate::small_map::SmallMap;
 use crate::tables::parquet::cell::{Cell, Session};
 use crate::tables::parquet::row::TableRow;
+use crate::tables::privacy::policy::PrivacyPolicy;
+use crate::tables::privacy::treatment::Treatment;
 
 /// The columns of `participants` that presence is read from.
 const COLUMNS: [&str; 10] = [
@@ -41,6 +43,8 @@ const MODERATOR: &str = "moderator";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Presence {
     pub(crate) meetings: BTreeMap<MeetingId, Meeting>,
+    /// True if the ids of its users are pseudonyms, because it was read from a table that has these.
+    pub(crate) has_pseudonyms: bool,
 }
 
 /// The calls of a meeting and the users in them.
@@ -254,27 +258,37 @@ impl Presence {
         stays.unknown |= told.unknown;
     }
 
-    /// Reads the presence in some meetings from the `participants` file of another day.
+    /// Reads the presence in some meetings from the `participants` file of another day. The file may have pseudonyms of users
+    /// and meetings, as the policy makes them, or no ids at all.
     ///
     /// # Errors
     /// `Store` if the bytes are not that table.
-    pub fn read(participants: Bytes, meetings: &BTreeSet<MeetingId>) -> Result<Self> {
+    pub fn read(participants: Bytes, meetings: &BTreeSet<MeetingId>, policy: &PrivacyPolicy) -> Result<Self> {
         let damaged =
             |why: &dyn std::fmt::Display| Error::new(ErrorKind::Store, "table participants", why.to_string());
         let builder = ParquetRecordBatchReaderBuilder::try_new(participants).map_err(|e| damaged(&e))?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+        let written = Written::of(builder.schema(), meetings, policy)?;
         let reader = builder.with_projection(mask).build().map_err(|e| damaged(&e))?;
-        let mut presence = Self::default();
+        let mut presence = Self {
+            has_pseudonyms: written.users == WrittenIds::Pseudonyms,
+            ..Self::default()
+        };
         for batch in reader {
             let batch = batch.map_err(|e| damaged(&e))?;
             presence
-                .take_batch(&batch, meetings)
+                .take_batch(&batch, &written)
                 .ok_or_else(|| damaged(&"it has other columns"))?;
+        }
+        if written.users == WrittenIds::Null {
+            // Any of the participants may be any user.
+            let meetings = presence.meetings.values_mut();
+            meetings.for_each(|meeting| meeting.has_unknown_people = true);
         }
         Ok(presence)
     }
 
-    fn take_batch(&mut self, batch: &RecordBatch, wanted: &BTreeSet<MeetingId>) -> Option<()> {
+    fn take_batch(&mut self, batch: &RecordBatch, written: &Written<'_>) -> Option<()> {
         let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
         let times = |name| {
             batch
@@ -301,9 +315,12 @@ impl Presence {
         let unreadable = unreadable.and_then(|column| column.as_primitive_opt::<Int64Type>());
         for row in 0..batch.num_rows() {
             let there = |array: &dyn Array| array.is_valid(row);
-            if !there(meetings) || !wanted.contains(meetings.value(row)) {
+            let Some(meeting) = there(meetings).then(|| meetings.value(row)) else {
                 continue;
-            }
+            };
+            let Some(meeting) = written.meetings.get(meeting) else {
+                continue;
+            };
             let span = Span {
                 start: there(starts).then(|| starts.value(row)),
                 end: there(ends).then(|| ends.value(row)),
@@ -319,7 +336,7 @@ impl Presence {
             let [user, room, role, name] = [Some(users), rooms, roles, names]
                 .map(|texts| texts.and_then(|texts| there(texts).then(|| texts.value(row))));
             self.add(
-                meetings.value(row),
+                meeting.as_str(),
                 (room, calls.value(row), span),
                 Attendee { user, role, name },
                 stays,
@@ -350,7 +367,67 @@ impl Presence {
     }
 }
 
+/// The form in which a file has ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WrittenIds {
+    Plain,
+    Pseudonyms,
+    Null,
+}
+
+impl WrittenIds {
+    /// Reads it from the description of the column.
+    fn of(schema: &SchemaRef, column: &str) -> Self {
+        let field = schema.field_with_name(column).ok();
+        let doc = field.and_then(|field| field.metadata().get(DESCRIPTION_KEY));
+        let has = |treatment: Treatment| {
+            let remark = treatment.remark().zip(doc);
+            remark.is_some_and(|(remark, doc)| doc.starts_with(remark))
+        };
+        if has(Treatment::Hash) {
+            Self::Pseudonyms
+        } else if has(Treatment::Null) {
+            Self::Null
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// How a file of participants names users and the wanted meetings.
+struct Written<'m> {
+    users: WrittenIds,
+    /// The meetings by the text that stands for them in the file.
+    meetings: BTreeMap<String, &'m MeetingId>,
+}
+
+impl<'m> Written<'m> {
+    fn of(schema: &SchemaRef, meetings: &'m BTreeSet<MeetingId>, policy: &PrivacyPolicy) -> Result<Self> {
+        let form = WrittenIds::of(schema, participants::external_meeting_id);
+        let text = |meeting: &'m MeetingId| {
+            let text = match form {
+                WrittenIds::Pseudonyms if policy.makes_pseudonyms() => policy.pseudonym(meeting.as_str())?,
+                _ => meeting.as_str().to_owned(),
+            };
+            Ok((text, meeting))
+        };
+        Ok(Self {
+            users: WrittenIds::of(schema, participants::external_user_id),
+            meetings: meetings.iter().map(text).collect::<Result<_>>()?,
+        })
+    }
+}
+
 impl Meeting {
+    /// Renames users.
+    pub fn rename(&mut self, name: impl Fn(&str) -> Option<UserId>) {
+        let renamed = |user: UserId| name(user.as_str()).unwrap_or(user);
+        let users = std::mem::take(&mut self.users).into_iter();
+        self.users = users.map(|(user, stays)| (renamed(user), stays)).collect();
+        let moderators = std::mem::take(&mut self.moderators).into_iter();
+        self.moderators = moderators.map(|(user, name)| (renamed(user), name)).collect();
+    }
+
     /// The start of the first call.
     pub fn first_start(&self) -> Option<i64> {
         self.calls.values().filter_map(|span| span.start).min()

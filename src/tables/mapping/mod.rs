@@ -20,9 +20,11 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use crate::config::Privacy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::table::{self, Table, builtin};
 use crate::lenient::InstantRules;
+use crate::tables::privacy::policy::PrivacyPolicy;
 use crate::tables::report::path::Path;
 use mapping_file::{Fault, File, TableSource, line_at};
 use names::Names;
@@ -40,6 +42,9 @@ pub struct Mapping {
     shapes: BTreeMap<TableSource, Shape>,
     digest: String,
     tables_digest: String,
+    privacy: PrivacyPolicy,
+    /// The tables with descriptions that say what the policy did; empty if it changes nothing.
+    described: Vec<Table>,
 }
 
 impl Mapping {
@@ -74,8 +79,49 @@ impl Mapping {
             .map_err(|fault| refusal(&fault, text, about))
     }
 
-    /// All tables: the built-in ones, and those that the mapping defines.
+    /// The same, with the treatment of personal data that a configuration demands. There is no key of pseudonyms yet.
+    ///
+    /// # Errors
+    /// As [`PrivacyPolicy::resolve`].
+    pub fn under(self, privacy: &Privacy) -> Result<Self> {
+        let policy = PrivacyPolicy::resolve(privacy, self.defined_tables())?;
+        Ok(self.under_policy(policy))
+    }
+
+    /// The same, with the key of the pseudonyms.
+    ///
+    /// # Errors
+    /// As [`PrivacyPolicy::with_key`].
+    pub fn with_key(mut self, key: &str, file: &str) -> Result<Self> {
+        self.privacy = self.privacy.with_key(key, file)?;
+        Ok(self)
+    }
+
+    fn under_policy(mut self, policy: PrivacyPolicy) -> Self {
+        if policy.digest().is_some() {
+            let described = self
+                .defined_tables()
+                .map(|table| policy.describe(table).into_owned());
+            self.described = described.collect();
+            self.tables_digest = table::digest(&self.described);
+        }
+        self.privacy = policy;
+        self
+    }
+
+    /// The treatment of personal data.
+    pub fn privacy(&self) -> &PrivacyPolicy {
+        &self.privacy
+    }
+
+    /// All tables: the built-in ones, and those that the mapping defines. Their descriptions say what happens to personal
+    /// data.
     pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        let defined = self.defined_tables().filter(|_| self.described.is_empty());
+        self.described.iter().chain(defined)
+    }
+
+    fn defined_tables(&self) -> impl Iterator<Item = &Table> {
         let own = self.tables.iter().filter_map(|plan| match &plan.table {
             Cow::Owned(table) => Some(table),
             Cow::Borrowed(_) => None,
@@ -128,6 +174,8 @@ impl Mapping {
             shapes,
             digest: hex::encode(Sha256::digest(canonical)),
             tables_digest: String::new(),
+            privacy: PrivacyPolicy::default(),
+            described: Vec::new(),
         };
         mapping.tables_digest = table::digest(mapping.tables());
         Ok(mapping)

@@ -4,6 +4,7 @@ use super::feed::Feed;
 use super::mapping_file::{Fault, TableRules, TableSource};
 use crate::lake::table::builtin::{self, call};
 use crate::lake::table::{Column, Table, TableScope, Type};
+use crate::tables::privacy::words;
 
 /// Names below the lake's URL that a user can't take; the names of other built-in tables are handled before.
 const RESERVED: [&str; 9] = [
@@ -97,6 +98,7 @@ fn define_column(table: &str, name: &str, feed: &Feed) -> Result<Column, Fault> 
         kind: *kind,
         doc: doc.into(),
         key: false,
+        personal: words::class_of(name, *kind),
     })
 }
 

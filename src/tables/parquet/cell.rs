@@ -121,6 +121,40 @@ impl<'v> Cell<'v> {
         count.try_into().map_or(Self::Null, Self::Int)
     }
 
+    /// The same, without anything borrowed.
+    pub fn into_owned(self) -> Cell<'static> {
+        let owned = |text: Cow<'v, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Null => Cell::Null,
+            Self::Text(text) => Cell::Text(owned(text)),
+            Self::Int(number) => Cell::Int(number),
+            Self::Double(number) => Cell::Double(number),
+            Self::Bool(truth) => Cell::Bool(truth),
+            Self::Time(micros) => Cell::Time(micros),
+            Self::Texts(texts) => Cell::Texts(texts.into_iter().map(owned).collect()),
+            Self::Sessions(sessions) => Cell::Sessions(sessions),
+            Self::Map(entries) => {
+                let entries = entries.into_iter();
+                Cell::Map(entries.map(|(key, value)| (owned(key), owned(value))).collect())
+            }
+            Self::Date(days) => Cell::Date(days),
+            Self::Options(options) => {
+                let options = options.into_iter().map(|option| PollOption {
+                    id: option.id.map(owned),
+                    text: option.text.map(owned),
+                    is_right: option.is_right,
+                });
+                Cell::Options(options.collect())
+            }
+            Self::Counts(counts) => Cell::Counts(
+                counts
+                    .into_iter()
+                    .map(|(key, count)| (owned(key), count))
+                    .collect(),
+            ),
+        }
+    }
+
     /// The text of a text cell.
     pub fn as_text(&self) -> Option<&str> {
         match self {

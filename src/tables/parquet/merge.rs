@@ -57,7 +57,7 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::table::{Column, builtin};
+    use crate::lake::table::{Column, PersonalData, builtin};
     use crate::tables::{Footer, Mapping, build_rooms, footer, read_text};
 
     fn rooms(names: &[&str]) -> Bytes {
@@ -78,6 +78,7 @@ mod tests {
             kind: Type::Map,
             doc: "A column that came later".into(),
             key: false,
+            personal: PersonalData::No,
         });
         let merged = merge_files(&table, [rooms(&["b", "c"]), rooms(&["a"])]).expect("fits");
         assert_eq!(footer(&merged, merged.len() as u64), Ok(Footer::Rows(3)));
@@ -94,6 +95,7 @@ mod tests {
             kind: Type::Int64,
             doc: "A number".into(),
             key: false,
+            personal: PersonalData::No,
         });
         let refused = merge_files(&table, [rooms(&["a"])]).expect_err("does not fit");
         assert!(refused.contains("column name is Utf8"), "{refused}");

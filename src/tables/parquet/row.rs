@@ -1,9 +1,12 @@
 //! A row on its way to its table. Pure.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::cell::Cell;
 use crate::lake::table::Table;
+use crate::tables::privacy::treatment::EntryTreatment;
 
 /// A row on its way to its table.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,6 +17,20 @@ pub(crate) struct TableRow<'v> {
     pub extra: Map<String, Value>,
     /// True if it is one stay of a participant, who may have more rows.
     pub is_stay: bool,
+    /// What is known of the people in the row beyond its columns; only needed if `[privacy]` treats its table.
+    pub people: Option<Box<RowPeople<'v>>>,
+}
+
+/// What is known of the people in a row beyond its columns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct RowPeople<'v> {
+    /// The indexes of the columns of entities whose entity is a person in this row; of `attributes` too, if they are those
+    /// of a person.
+    pub of_person: Vec<usize>,
+    /// The name of the row's user, if the row itself has no column for it.
+    pub name: Option<Cow<'v, str>>,
+    /// The treatments of the entries of a map of cells, in their order.
+    pub entries: Vec<EntryTreatment>,
 }
 
 impl<'v> TableRow<'v> {
@@ -23,6 +40,7 @@ impl<'v> TableRow<'v> {
             cells,
             extra: Map::new(),
             is_stay: false,
+            people: None,
         }
     }
 

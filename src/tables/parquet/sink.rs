@@ -2,6 +2,8 @@
 //!
 //! The same rows give the same bytes: nothing depends on the clock, the machine or the order of a hash map.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -19,7 +21,10 @@ use sha2::{Digest, Sha256};
 use super::columns::Columns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table, Type, builtin};
+use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::TableRow;
+use crate::tables::privacy::policy::PrivacyPolicy;
+use crate::tables::privacy::rows::RowTreater;
 
 /// Rows of a row group: large enough to compress and skip well, small enough to read one at a time.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -44,32 +49,98 @@ pub struct TableFile {
     pub sha256: String,
 }
 
-/// A table's file while it is written.
+/// A table's file while it is written. `[privacy]` is applied here, so that no table can bypass it.
 pub(crate) struct Sink<'t> {
-    table: &'t Table,
+    /// With the descriptions of the columns as they are written.
+    table: Cow<'t, Table>,
     columns: Columns,
     extra: Option<usize>,
     writer: Option<ArrowWriter<Vec<u8>>>,
     rows: u64,
+    treater: Option<RowTreater<'t>>,
+    resorted: Option<ResortedRows>,
+}
+
+/// Rows whose order follows from values that were treated. They are sorted again, because the order of the plain values would
+/// tell something of them.
+struct ResortedRows {
+    /// The indexes of the columns of the table's order.
+    order: Vec<usize>,
+    /// The number of the first ones of these whose values are kept.
+    kept: usize,
+    /// Rows that are equal in these.
+    rows: Vec<Vec<Cell<'static>>>,
+}
+
+impl ResortedRows {
+    fn compare(order: &[usize], a: &[Cell<'_>], b: &[Cell<'_>]) -> std::cmp::Ordering {
+        let orders = order.iter().map(|index| a[*index].order(&b[*index]));
+        orders
+            .into_iter()
+            .find(|order| order.is_ne())
+            .unwrap_or(std::cmp::Ordering::Equal)
+    }
+
+    /// Adds a row. Returns the rows before it, sorted, if it differs from them in the kept columns.
+    fn add(&mut self, row: Vec<Cell<'static>>) -> Vec<Vec<Cell<'static>>> {
+        let is_next = self
+            .rows
+            .last()
+            .is_some_and(|last| Self::compare(&self.order[..self.kept], last, &row).is_ne());
+        let done = if is_next { self.take() } else { Vec::new() };
+        self.rows.push(row);
+        done
+    }
+
+    fn take(&mut self) -> Vec<Vec<Cell<'static>>> {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.sort_by(|a, b| Self::compare(&self.order, a, b));
+        rows
+    }
 }
 
 impl<'t> Sink<'t> {
-    pub fn new(table: &'t Table) -> Self {
+    /// A file of a table, whose rows are treated as the policy says.
+    pub fn new(table: &'t Table, policy: &'t PrivacyPolicy) -> Self {
+        Self::knowing(table, policy, BTreeSet::new())
+    }
+
+    /// The same, with some ids that are pseudonyms already.
+    pub fn knowing(table: &'t Table, policy: &'t PrivacyPolicy, pseudonyms: BTreeSet<String>) -> Self {
+        let treater = RowTreater::new(table, policy, pseudonyms);
+        let kept = treater.as_ref().and_then(|treater| treater.kept_order(table));
+        let described = policy.describe(table);
         Self {
-            table,
-            columns: Columns::new(table),
+            columns: Columns::new(&described),
             extra: table.index(builtin::rest::extra),
             writer: None,
             rows: 0,
+            treater,
+            resorted: kept.map(|kept| ResortedRows {
+                order: table.order.iter().filter_map(|name| table.index(name)).collect(),
+                kept,
+                rows: Vec::new(),
+            }),
+            table: described,
         }
     }
 
     /// Appends a row. Rows must come in the order of the table.
     pub fn push(&mut self, row: &mut TableRow<'_>) -> Result<()> {
         row.seal(self.extra);
-        self.columns
-            .append(&row.cells)
-            .map_err(|error| self.fault(&error))?;
+        if let Some(treater) = &self.treater {
+            treater.treat(row)?;
+        }
+        let Some(resorted) = &mut self.resorted else {
+            return self.append(&row.cells);
+        };
+        let cells = std::mem::take(&mut row.cells).into_iter();
+        let sorted = resorted.add(cells.map(Cell::into_owned).collect());
+        sorted.iter().try_for_each(|cells| self.append(cells))
+    }
+
+    fn append(&mut self, cells: &[Cell<'_>]) -> Result<()> {
+        self.columns.append(cells).map_err(|error| self.fault(&error))?;
         self.rows += 1;
         if self.columns.rows() >= BATCH_ROWS || self.columns.bytes() >= BATCH_BYTES {
             self.flush()?;
@@ -86,6 +157,8 @@ impl<'t> Sink<'t> {
 
     /// The finished file; none if there are no rows.
     pub fn finish(mut self, key: String) -> Result<Option<TableFile>> {
+        let last = self.resorted.as_mut().map(ResortedRows::take);
+        last.iter().flatten().try_for_each(|cells| self.append(cells))?;
         if self.columns.rows() > 0 {
             self.flush()?;
         }

@@ -1,5 +1,6 @@
 //! The table of days: from manifests to rows, and back from the file.
 
+use super::super::PrivacyPolicy;
 use super::*;
 use crate::lake::manifest::{Built, LessonSpan, Quality, TableEntry};
 
@@ -35,14 +36,19 @@ fn built() -> Manifest {
 fn with(manifests: &[Manifest]) -> SpaceDays {
     let mut days = SpaceDays::default();
     for manifest in manifests {
-        let row = DayRow::of(manifest, "Europe/Moscow").expect("a row");
+        let row = DayRow::of(manifest, "Europe/Moscow", &PrivacyPolicy::default()).expect("a row");
         days.set(manifest.date, Some(row));
     }
     days
 }
 
 fn text(days: &SpaceDays) -> String {
-    print(&days.file(&"s1".into()).expect("a file").expect("rows"))
+    print(
+        &days
+            .file(&"s1".into(), &PrivacyPolicy::default())
+            .expect("a file")
+            .expect("rows"),
+    )
 }
 
 #[test]
@@ -53,7 +59,7 @@ fn a_manifest_becomes_a_row() {
 
 #[test]
 fn a_row_takes_little_memory() {
-    let row = DayRow::of(&built(), "Europe/Moscow").expect("a row");
+    let row = DayRow::of(&built(), "Europe/Moscow", &PrivacyPolicy::default()).expect("a row");
     assert!(row.size() < 8 << 10, "{} bytes", row.size());
 }
 
@@ -62,16 +68,23 @@ fn a_file_reads_back_as_it_was_written_and_a_row_can_be_replaced() {
     let mut later = built();
     later.date = "2026-11-23".parse().expect("date");
     let days = with(&[later.clone(), built()]);
-    let file = days.file(&"s1".into()).expect("a file").expect("rows");
+    let file = days
+        .file(&"s1".into(), &PrivacyPolicy::default())
+        .expect("a file")
+        .expect("rows");
     assert_eq!((file.key.as_str(), file.rows), ("days/s1.parquet", 2));
     let mut read = SpaceDays::read(file.bytes.clone()).expect("the table");
     assert_eq!(read, days);
     // The bytes do not depend on the file that the rows were read from.
-    assert_eq!(read.file(&"s1".into()).expect("a file"), Some(file));
+    assert_eq!(
+        read.file(&"s1".into(), &PrivacyPolicy::default())
+            .expect("a file"),
+        Some(file)
+    );
     later.space_name = Some("Другая".into());
     read.set(
         later.date,
-        Some(DayRow::of(&later, "Europe/Moscow").expect("a row")),
+        Some(DayRow::of(&later, "Europe/Moscow", &PrivacyPolicy::default()).expect("a row")),
     );
     assert_eq!(read, with(&[built(), later.clone()]));
     assert_ne!(read, days);
@@ -85,7 +98,11 @@ fn a_file_reads_back_as_it_was_written_and_a_row_can_be_replaced() {
     );
     read.set(later.date, None);
     read.set(built().date, None);
-    assert_eq!(read.file(&"s1".into()).expect("no fault"), None);
+    assert_eq!(
+        read.file(&"s1".into(), &PrivacyPolicy::default())
+            .expect("no fault"),
+        None
+    );
 }
 
 #[test]

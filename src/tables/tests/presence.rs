@@ -66,6 +66,7 @@ fn attendance(manifest: &Manifest, built: &BuiltDay) -> Vec<[String; 3]> {
         &built.presence,
         &OtherDays::default(),
         &LessonIndex::default(),
+        mapping().privacy(),
         &mut quality,
     );
     let Some(file) = attendance.expect("attendance").file else {

@@ -13,6 +13,7 @@ use super::row_reader::{Book, SheetRow};
 use super::sheet_plan::{Header, RowValues, SheetPlan, Target};
 use crate::error::Error;
 use crate::tables::mapping::Mapping;
+use crate::tables::privacy::policy::SheetCell;
 
 /// Rows in which the header is searched.
 pub(super) const HEADER_WITHIN: usize = 50;
@@ -75,7 +76,33 @@ pub(crate) struct RawRow<'l> {
     pub sheet: &'l str,
     /// From 1, as Excel counts.
     pub number: i64,
-    pub cells: Vec<(String, String)>,
+    pub cells: Vec<RawCell>,
+    /// The table that the sheet feeds, if its header is known.
+    pub table: Option<&'l str>,
+}
+
+/// A cell of such a row.
+#[derive(Debug)]
+pub(crate) struct RawCell {
+    /// The text of its header, else the letter of its column.
+    pub name: String,
+    pub text: String,
+    /// The index of the table's column that it feeds.
+    pub fed: Option<usize>,
+    /// True if it is a time of the stay that the row is.
+    pub is_time: bool,
+}
+
+impl RawRow<'_> {
+    /// The place of a cell in the eyes of the privacy policy.
+    pub fn place(&self, cell: &RawCell) -> SheetCell<'_> {
+        match (self.table, cell.fed) {
+            (None, _) => SheetCell::Headless,
+            (Some(table), Some(column)) => SheetCell::Fed(table, column),
+            (Some(_), None) if cell.is_time => SheetCell::Time,
+            (Some(_), None) => SheetCell::Other,
+        }
+    }
 }
 
 /// The reason why reading ended early.
@@ -124,7 +151,7 @@ fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: RawRows<'_>) -> Result<Wo
             Some(_) => Merged::of(&mut book, &sheet)?,
             None => Merged::default(),
         };
-        let rules = plan.as_ref().map(|(_, rules)| *rules);
+        let rules = plan.as_ref().map(|(table, rules)| (table.as_str(), *rules));
         let mut reading = SheetReading::new(&sheet.name, rules, merged, &mut workbook);
         reading.from_1904 = book.is_from_1904();
         book.rows(&sheet, &mut budget, &mut |row| reading.take(row, lines))?;
@@ -140,6 +167,8 @@ fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: RawRows<'_>) -> Result<Wo
 /// A sheet while it is read.
 struct SheetReading<'r> {
     sheet: &'r str,
+    /// The table that the sheet feeds.
+    table: &'r str,
     plan: Option<&'r SheetPlan>,
     /// True if serial days count from 1904.
     from_1904: bool,
@@ -159,9 +188,16 @@ struct Bound {
 }
 
 impl<'r> SheetReading<'r> {
-    fn new(sheet: &'r str, plan: Option<&'r SheetPlan>, merged: Merged, workbook: &'r mut Workbook) -> Self {
+    fn new(
+        sheet: &'r str,
+        plan: Option<(&'r str, &'r SheetPlan)>,
+        merged: Merged,
+        workbook: &'r mut Workbook,
+    ) -> Self {
+        let (table, plan) = plan.unzip();
         Self {
             sheet,
+            table: table.unwrap_or_default(),
             plan,
             from_1904: false,
             merged,
@@ -218,16 +254,26 @@ impl<'r> SheetReading<'r> {
             Some(bound) => bound.header.names.get(column).cloned(),
             None => None,
         };
+        let target = |column: &u32| self.header.as_ref()?.targets.get(column).map(Rc::as_ref);
         let cells: Vec<_> = row
             .cells
             .iter()
-            .map(|(column, datum)| (name(column).unwrap_or_else(|| letter(*column)), datum.text()))
+            .map(|(column, datum)| RawCell {
+                name: name(column).unwrap_or_else(|| letter(*column)),
+                text: datum.text(),
+                fed: match target(column) {
+                    Some(Target::Column(index) | Target::Part(index, _)) => Some(*index),
+                    _ => None,
+                },
+                is_time: matches!(target(column), Some(Target::Joined | Target::Left)),
+            })
             .collect();
         if !cells.is_empty() {
             lines(RawRow {
                 sheet: self.sheet,
                 number: i64::from(row.index) + 1,
                 cells,
+                table: self.header.as_ref().map(|_| self.table),
             })?;
         }
         if self.header.is_some() {

@@ -9,7 +9,7 @@ mod gone;
 mod hostile;
 mod large;
 mod lateness;
-mod lessons;
+pub(crate) mod lessons;
 mod lists;
 mod mapping;
 mod moved;

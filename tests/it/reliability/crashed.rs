@@ -140,7 +140,8 @@ async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_r
     let file = || super::file_of("b", &moved);
     let later = now() + TimeDelta::seconds(1);
     let import_later = async |store: &dyn telelake::store::Store| {
-        telelake::pipeline::import_meta(store, chrono_tz::Tz::UTC, later, vec![file()]).await
+        let privacy = telelake::tables::PrivacyPolicy::default();
+        telelake::pipeline::import_meta(store, chrono_tz::Tz::UTC, later, &privacy, vec![file()]).await
     };
     let tables = |store: &Memory| {
         let mut tables = said(store);

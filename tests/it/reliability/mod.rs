@@ -29,6 +29,7 @@ use telelake::lake::manifest::Manifest;
 use telelake::pipeline::{Exporter, Job, MetaFile, Rebuilder, Setting, Summary};
 use telelake::simulator::{Options, Simulator};
 use telelake::store::Store;
+use telelake::tables::PrivacyPolicy;
 use telelake::tables::{DayRow, SpaceDays};
 use telelake::{Error, Result};
 
@@ -123,7 +124,14 @@ pub fn file_of(name: &str, metas: &[serde_json::Value]) -> MetaFile {
 
 /// Imports lesson data in process.
 pub async fn import(store: &dyn Store, file: MetaFile) -> Result<telelake::pipeline::Imported, Error> {
-    telelake::pipeline::import_meta(store, chrono_tz::Tz::UTC, now(), vec![file]).await
+    telelake::pipeline::import_meta(
+        store,
+        chrono_tz::Tz::UTC,
+        now(),
+        &PrivacyPolicy::default(),
+        vec![file],
+    )
+    .await
 }
 
 /// All objects of a lake except the summaries of runs.
@@ -218,7 +226,7 @@ fn wrong_days(contents: &BTreeMap<String, Bytes>) -> Vec<String> {
         };
         let days = files.entry(key.clone()).or_insert_with(read);
         let row = days.as_ref().and_then(|days| days.get(manifest.date));
-        let is_right = row == Some(&DayRow::of(&manifest, "UTC").unwrap());
+        let is_right = row == Some(&DayRow::of(&manifest, "UTC", &PrivacyPolicy::default()).unwrap());
         if !is_right && !contents.contains_key(&key::open_day(manifest.date, &manifest.space_id)) {
             wrong.push(format!(
                 "{key}: the row of {} is not the manifest's",

@@ -289,10 +289,16 @@ async fn import(store: &dyn Store) -> u64 {
         bytes: Bytes::from(format!("{line}\n")),
     };
     let now = "2026-11-27T10:00:00Z".parse().unwrap();
-    import_meta(store, chrono_tz::UTC, now, vec![file])
-        .await
-        .unwrap()
-        .writes
+    import_meta(
+        store,
+        chrono_tz::UTC,
+        now,
+        &telelake::tables::PrivacyPolicy::default(),
+        vec![file],
+    )
+    .await
+    .unwrap()
+    .writes
 }
 
 #[tokio::test]

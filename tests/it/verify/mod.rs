@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use telelake::lake::key;
 use telelake::lake::manifest::Manifest;
 use telelake::simulator::{Options, Simulator};
-use telelake::tables::{DayRow, SpaceDays};
+use telelake::tables::{DayRow, PrivacyPolicy, SpaceDays};
 
 use crate::pipeline::{backfill, range};
 use crate::support::lake::Lake;
@@ -85,8 +85,14 @@ async fn put_day(lake: &Lake, day: &Value) {
     let manifest: Manifest = serde_json::from_value(day.clone()).unwrap();
     let key = key::days(&manifest.space_id);
     let mut days = SpaceDays::read(lake.get(&key).await).unwrap();
-    days.set(manifest.date, Some(DayRow::of(&manifest, "UTC").unwrap()));
-    let file = days.file(&manifest.space_id).unwrap().unwrap();
+    days.set(
+        manifest.date,
+        Some(DayRow::of(&manifest, "UTC", &PrivacyPolicy::default()).unwrap()),
+    );
+    let file = days
+        .file(&manifest.space_id, &PrivacyPolicy::default())
+        .unwrap()
+        .unwrap();
     lake.put(&key, file.bytes).await;
 }
 

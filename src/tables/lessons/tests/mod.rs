@@ -56,7 +56,8 @@ fn stored(entries: impl IntoIterator<Item = LessonEntry>) -> (Bytes, Vec<TableFi
     let day = change_lesson_day(date(), None, &change)
         .expect("stored")
         .expect("a lesson day");
-    let tables = build_lesson_tables(date(), Some(&day)).expect("tables");
+    let tables =
+        build_lesson_tables(date(), Some(&day), &crate::tables::PrivacyPolicy::default()).expect("tables");
     (day, tables)
 }
 
@@ -194,7 +195,9 @@ fn a_null_meta_takes_an_entry_back_until_a_later_one_restores_it() {
     let after = |day: &[u8], entry: &LessonEntry| {
         change_lesson_day(date(), Some(day), &change(entry)).expect("stored")
     };
-    let tables = |day: &[u8]| build_lesson_tables(date(), Some(day)).expect("tables");
+    let tables = |day: &[u8]| {
+        build_lesson_tables(date(), Some(day), &crate::tables::PrivacyPolicy::default()).expect("tables")
+    };
     let day = after(&day, &taken_back).expect("changed");
     assert_eq!(tables(&day), [], "user_meta has no row of it");
     assert_eq!(after(&day, &said), None, "an older file does not bring it again");
@@ -378,7 +381,8 @@ fn lesson_data_becomes_columns_attributes_and_levels() {
     let day = change_lesson_day(date, None, &change)
         .expect("stored")
         .expect("a lesson day");
-    let files = build_lesson_tables(date, Some(&day)).expect("tables");
+    let files =
+        build_lesson_tables(date, Some(&day), &crate::tables::PrivacyPolicy::default()).expect("tables");
     let rows = |at: usize, columns: &[&str]| {
         let rows = read_text(files[at].bytes.clone(), columns).expect("rows");
         rows.into_iter()

@@ -56,7 +56,7 @@ pub(super) const LEVELS: [&str; 7] = [
 
 pub(super) const METAS: [&str; 4] = ["external_user_id", "external_meeting_id", "user_fullname", "meta"];
 
-pub(super) fn write(folder: &Path, name: &str, metas: &[Value]) -> String {
+pub(crate) fn write(folder: &Path, name: &str, metas: &[Value]) -> String {
     let path = folder.join(name);
     let lines: String = metas.iter().map(|meta| format!("{meta}\n")).collect();
     std::fs::write(&path, lines).unwrap();
@@ -80,7 +80,7 @@ pub(super) fn metas(sim: &Simulator) -> Vec<Value> {
     metas
 }
 
-pub(super) async fn import(lake: &Lake, file: &str) -> Value {
+pub(crate) async fn import(lake: &Lake, file: &str) -> Value {
     Telelake::new(&["--log-format", "json", "meta", "import", file])
         .lake(lake)
         .run()
