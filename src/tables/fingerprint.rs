@@ -24,6 +24,9 @@ struct Inputs<'m> {
     missed: &'m BTreeSet<RoomId>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     gone: &'m BTreeSet<RoomId>,
+    /// True if the tables leave the messages out, because their retention is over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_messages: bool,
     calls: BTreeMap<&'m str, CallInputs<'m>>,
     records: BTreeMap<&'m str, RecordInputs<'m>>,
 }
@@ -74,6 +77,7 @@ fn with_tables<'m>(manifest: &'m Manifest, mapping: &'m Mapping, tables: &'m str
         listed: manifest.listed,
         missed: &manifest.missed.rooms,
         gone: &manifest.missed.gone,
+        no_messages: manifest.messages_retained_at.is_some(),
         calls: calls.collect(),
         records: records.collect(),
     };

@@ -22,6 +22,7 @@ mod mapping;
 mod masked;
 pub(crate) mod parquet;
 pub(crate) mod report;
+mod retained;
 #[cfg(test)]
 mod tests;
 mod xlsx;
@@ -46,4 +47,5 @@ pub use parquet::sink::TableFile;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;
+pub use retained::retained_rows;
 pub use xlsx::{BookInspection, Refusal, inspect_workbook, learn_workbook, masked_workbook, unpacked_bytes};
