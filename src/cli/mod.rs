@@ -18,6 +18,7 @@ mod output;
 mod rebuild;
 mod record;
 mod report;
+mod retain;
 mod run;
 mod sample;
 mod schema;
@@ -103,6 +104,7 @@ enum CliCommand {
     Backfill(backfill::Args),
     Serve(serve::Args),
     Rebuild(rebuild::Args),
+    Retain(retain::Args),
     Delta(delta::Args),
     Status(status::Args),
     Verify(verify::Args),
@@ -201,6 +203,7 @@ async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitS
         CliCommand::Backfill(args) => backfill::run(context, args).await,
         CliCommand::Serve(args) => serve::run(context, args).await,
         CliCommand::Rebuild(args) => rebuild::run(context, args).await,
+        CliCommand::Retain(args) => retain::run(context, &args).await,
         CliCommand::Delta(args) => delta::run(context, &args).await,
         CliCommand::Status(args) => status::run(context, args).await,
         CliCommand::Verify(args) => verify::run(context, args).await,

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Config, Secret};
+use super::{Config, RawKept, Secret};
 use crate::{Error, ErrorKind, Result};
 
 fn bad(key: &str, why: &str) -> Result<()> {
@@ -49,6 +49,9 @@ fn has_credentials(url: &str) -> bool {
 /// The part sizes that S3 accepts for every part but the last one.
 const PART_SIZE_BYTES: std::ops::RangeInclusive<u64> = 5 * 1024 * 1024..=5 * 1024 * 1024 * 1024;
 
+/// The shortest retention.
+const SHORTEST_RETENTION: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
 impl Config {
     /// Checks the values, without a request.
     ///
@@ -57,6 +60,7 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         self.validate_api()?;
         self.validate_store()?;
+        self.validate_retention()?;
         for expression in &self.schedule.cron {
             crate::crontab::Expression::parse(expression)?;
         }
@@ -69,6 +73,28 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    fn validate_retention(&self) -> Result<()> {
+        let retention = &self.retention;
+        let private = match self.privacy.raw {
+            RawKept::For(time) => Some(time),
+            RawKept::Keep | RawKept::None => None,
+        };
+        let times = [
+            ("retention.raw", retention.raw),
+            ("retention.recordings", retention.recordings),
+            ("retention.messages", retention.messages),
+            ("retention.tables", retention.tables),
+            ("privacy.raw", private),
+        ];
+        match times
+            .iter()
+            .find(|(_, time)| time.is_some_and(|time| *time < SHORTEST_RETENTION))
+        {
+            Some((key, _)) => bad(key, "is shorter than a day: nightly runs export the day before"),
+            None => Ok(()),
+        }
     }
 
     fn validate_api(&self) -> Result<()> {

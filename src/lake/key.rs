@@ -47,6 +47,8 @@ pub const SPACES: &str = "_telelake/catalog/spaces.json";
 pub const ROOM_CATALOGS: &str = "_telelake/catalog/rooms/";
 /// The times since when rooms are missing from the list of their space.
 pub const GONE_ROOMS: &str = "_telelake/catalog/gone/";
+/// The reports as received.
+pub const REPORTS: &str = "raw/reports/";
 /// Lesson data as received.
 pub const RAW_META: &str = "raw/meta/";
 /// The lesson days: the latest lesson data of each date.
@@ -75,6 +77,8 @@ pub const DAY_INDEXES: &str = "_telelake/index/days/";
 pub const TABLE_INDEXES: &str = "_telelake/index/tables/";
 /// The Delta Lake tables. They are made from the other tables and can be removed at any time.
 pub const DELTA: &str = "delta/";
+/// The memory of retention: up to which dates data was deleted.
+pub const RETENTION: &str = "_telelake/retention.json";
 /// The prefix of the objects that a check of the store writes and removes at once.
 pub const PROBE: &str = "_telelake/probe";
 /// The lesson data feeds, with what was read of each.
@@ -175,7 +179,7 @@ fn part(id: &str) -> String {
 /// A report as received.
 pub fn report(date: NaiveDate, space: &SpaceId, call: &CallId, format: ReportFormat) -> String {
     format!(
-        "raw/reports/date={date}/{}/{}.{}",
+        "{REPORTS}date={date}/{}/{}.{}",
         segment(space),
         segment(call),
         format.as_str()

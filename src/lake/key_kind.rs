@@ -35,12 +35,13 @@ pub(crate) enum KeyKind<'k> {
 }
 
 /// The program's own objects besides manifests and markers: all that may exist below `_telelake/`.
-const STATE: [&str; 23] = [
+const STATE: [&str; 24] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
     key::RUN_LOGS,
     key::PAUSED,
+    key::RETENTION,
     key::SPACES,
     key::ROOM_CATALOGS,
     key::GONE_ROOMS,
@@ -228,6 +229,7 @@ mod tests {
             key::STORE_INFO.to_owned(),
             key::SPACES.to_owned(),
             key::META_FEEDS.to_owned(),
+            key::RETENTION.to_owned(),
             key::room_catalog(&space.into()),
             key::gone_rooms(&space.into()),
             key::run("20261122T020000Z-1a2b3c"),

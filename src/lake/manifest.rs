@@ -454,6 +454,11 @@ impl Manifest {
     /// Merges the manifest that another process has committed meanwhile, so that nothing of either is lost. `built` is
     /// taken from `other`, because it was committed last.
     pub fn absorb(&mut self, other: Self) {
+        if other.retained.is_some() {
+            // Nothing of the day may come back.
+            *self = other;
+            return;
+        }
         self.listed |= other.listed;
         self.listed_at = self.listed_at.max(other.listed_at);
         self.missed.space |= other.missed.space;

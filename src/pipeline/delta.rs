@@ -10,7 +10,7 @@ use super::summary::{Problem, ProblemKind, Summary};
 use super::{Command, Setting};
 use crate::Result;
 use crate::delta::{self, DeltaOptions, TableReport};
-use crate::lake::{self, table::Table};
+use crate::lake::{self, key, table::Table};
 use crate::pipeline::run_context::RunContext;
 
 /// Brings the Delta tables of a lake up to date.
@@ -62,6 +62,27 @@ async fn sync(run: &RunContext, vacuum: bool) -> Result<Vec<TableReport>> {
         "the Delta tables were brought up to date"
     );
     Ok(reports)
+}
+
+/// Brings the Delta tables up to date after data was deleted on purpose, if the lake has any. Returns the failures. Earlier
+/// versions of the tables still name the files with the deleted rows until a vacuum removes them.
+pub(crate) async fn after_deletions(run: &RunContext) -> Vec<String> {
+    let has_tables = async { Ok(run.config.delta.enabled || run.store.has_any(key::DELTA).await?) };
+    let synced = match has_tables.await {
+        Ok(false) => return Vec::new(),
+        Ok(true) => Box::pin(sync(run, false)).await,
+        Err(error) => Err(error),
+    };
+    match synced {
+        Ok(reports) => {
+            let failed = |report: TableReport| {
+                let why = report.failure.as_ref().filter(|_| !report.is_interrupted())?;
+                Some(format!("the Delta table of {}: {why}", report.table))
+            };
+            reports.into_iter().filter_map(failed).collect()
+        }
+        Err(error) => vec![format!("the Delta tables: {error}")],
+    }
 }
 
 /// Brings the Delta tables up to date at the end of a run, if the configuration says so.

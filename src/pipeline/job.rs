@@ -29,6 +29,8 @@ pub enum Command {
     MetaImport,
     /// Bringing the Delta tables up to date.
     Delta,
+    /// The deletion of data whose retention is over.
+    Retain,
 }
 
 impl Command {
@@ -43,6 +45,7 @@ impl Command {
             Self::Demo => "demo",
             Self::MetaImport => "meta import",
             Self::Delta => "delta",
+            Self::Retain => "retain",
         }
     }
 
@@ -57,6 +60,7 @@ impl Command {
             Self::Demo,
             Self::MetaImport,
             Self::Delta,
+            Self::Retain,
         ];
         all.into_iter().find(|command| command.name() == name)
     }

@@ -5,6 +5,7 @@
 //! is bounded by the listing of one window and the days in work. Listing, landing and building go on at the same time: a
 //! day is processed, from its manifest to its commit (see `day`), as soon as its listing is complete.
 
+pub(crate) mod cutoffs;
 pub(crate) mod day;
 pub(crate) mod delta;
 pub(crate) mod job;
@@ -16,6 +17,7 @@ pub(crate) mod outline;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod rebuild;
+pub(crate) mod retention;
 pub(crate) mod rules;
 pub(crate) mod run_context;
 #[cfg(test)]
@@ -40,6 +42,7 @@ use crate::lake::key;
 use crate::store::ListedObject;
 use crate::{Error, ErrorKind, Result, task};
 
+pub(crate) use cutoffs::DataKind;
 pub use delta::DeltaUpdater;
 pub(crate) use job::{Again, Piece};
 pub use job::{Command, Job, Only};
@@ -54,6 +57,7 @@ pub use outline::Outline;
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;
+pub use retention::{KindCounts, RetainReport, Retainer};
 use rules::JobRules;
 use run_context::RunContext;
 pub use run_context::{mapping, mapping_to_build};
@@ -268,6 +272,7 @@ impl Exporter {
         self.finish(&scope, (changed, own), summary).await?;
         if extent == Extent::Whole {
             lake_state::policy::refresh(&context.run, summary).await;
+            retention::after_run(&context.run, summary).await;
             lake_state::day_index::update(&context.run, job).await;
             delta::update(&context.run, summary).await;
         }
@@ -295,11 +300,15 @@ impl Exporter {
     /// Walks the dates and processes their days, window by window. Returns the scope, and true if the API was lost.
     async fn export(&self, rules: &Arc<JobRules>, summary: &mut Summary) -> Result<(JobScope, bool)> {
         let context = &self.context;
-        let job = &rules.job;
+        let job = kept_dates(rules, summary);
         let mut open = match job.open_days {
             true => lake_state::open_days::open_days(&*context.run.store, rules.today()).await?,
             false => Vec::new(),
         };
+        open.retain(|day: &OpenDay| !rules.cutoffs.is_over(DataKind::Tables, day.date));
+        if job.from > job.to && open.is_empty() {
+            return Ok((JobScope::default(), false));
+        }
         let mut walk = Walk::begin(context, rules, summary).await?;
         let mut windows = windows(job.from, job.to).peekable();
         let (mut reached, mut is_lost) = (false, false);
@@ -493,6 +502,23 @@ async fn process_days(
             else => return reports,
         }
     }
+}
+
+/// The job without the dates that are older than the tables are kept. The summary names these.
+fn kept_dates(rules: &JobRules, summary: &mut Summary) -> Job {
+    let mut job = rules.job.clone();
+    let first = rules.cutoffs.first_kept(DataKind::Tables);
+    if let Some(first) = first.filter(|first| job.from < *first) {
+        let last = job.to.min(first - Days::new(1));
+        let message = format!(
+            "{} to {last}: older than `retention.tables`, so that nothing is listed or fetched; {first} is the first date \
+             that is kept",
+            job.from
+        );
+        summary.warn(Problem::new(ProblemKind::DaysExpired, message));
+        job.from = first;
+    }
+    job
 }
 
 /// The error of a run during which all spaces stopped answering. It has committed what was landed.

@@ -7,14 +7,16 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::cutoffs::DataKind;
 use super::day::due::due;
+use super::day::expire;
 use super::day::merge::merge;
 use super::day::state::DayState;
 use super::rules::JobRules;
 use super::summary::{Problem, Summary};
 use super::walk::Walk;
 use super::walk::found::{DayWork, ToDo};
-use super::{DAYS_AT_ONCE, ExportContext, Job, windows};
+use super::{DAYS_AT_ONCE, ExportContext, Job, kept_dates, windows};
 use crate::Result;
 use crate::config::ReportFormat;
 use crate::ids::{DayId, SpaceId};
@@ -77,8 +79,9 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
     }
     let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
     let rules = context.rules(job);
+    let job = &kept_dates(&rules, &mut summary);
+    let (mut days, mut reached) = (Vec::new(), job.from > job.to);
     let mut walk = Walk::begin(context, &rules, &mut summary).await?;
-    let (mut days, mut reached) = (Vec::new(), false);
     for window in windows(job.from, job.to) {
         let (sender, mut todo) = mpsc::unbounded_channel();
         reached |= walk.window(window, &[], &sender, &mut summary).await?.reached;
@@ -111,24 +114,29 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
 }
 
 async fn plan_day(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) -> Result<Option<DayPlan>> {
+    if rules.cutoffs.is_over(DataKind::Tables, work.date) {
+        return Ok(None);
+    }
     let store = &*context.run.store;
     let DayState { mut manifest, .. } = DayState::load(store, work.date, work.space_id.clone()).await?;
     let known = manifest.calls.len();
     let built = manifest.built.clone();
     merge(rules, &mut manifest, work);
+    expire::leave_out(&mut manifest, &rules.cutoffs, rules.now);
     if manifest.calls.is_empty() && manifest.records.is_empty() {
         return Ok(None);
     }
     let due = due(rules, &manifest);
     let (reports, recordings) = (due.reports.len() as u64, due.records.len() as u64);
     let changes = reports + recordings > 0
-        || match &built {
-            Some(built) => {
-                let fingerprint = tables::fingerprint(&manifest, &context.run.mapping);
-                !build::is_current(&context.run, &manifest, built, &fingerprint).await?
-            }
-            None => true,
-        };
+        || !manifest.is_frozen()
+            && match &built {
+                Some(built) => {
+                    let fingerprint = tables::fingerprint(&manifest, &context.run.mapping);
+                    !build::is_current(&context.run, &manifest, built, &fingerprint).await?
+                }
+                None => true,
+            };
     Ok(Some(DayPlan {
         date: manifest.date,
         space_id: manifest.space_id.clone(),

@@ -44,6 +44,16 @@ impl Rebuilder {
     /// single days.
     pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
         let run = &self.run;
+        if run.cutoffs.raw_goes_at_once {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "privacy.raw",
+                "is \"none\": the lake keeps no raw reports from which tables could be built again",
+            )
+            .hint(
+                "`backfill --force` over the dates fetches the reports again; or set privacy.raw to \"keep\"",
+            ));
+        }
         let info = run.require_lake().await?;
         let mut summary = Summary::new(
             &Job::over(Command::Rebuild, from, to),
@@ -159,6 +169,11 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
         return Ok(DayReport::default());
     };
     let mut day = DayState::from_stored(manifest, version);
+    if day.manifest.is_frozen() || day.manifest.retained.is_some() {
+        // Its reports were deleted, so that nothing can be built of them.
+        day.report.is_frozen = day.manifest.is_frozen();
+        return Ok(day.report);
+    }
     let reports = day
         .manifest
         .calls

@@ -6,6 +6,7 @@
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 
+use super::cutoffs::CutOffs;
 use super::day::give_up::GiveUpPolicy;
 use super::job::{Again, Job, Only};
 use crate::config::{self, Config, ReportFormat};
@@ -35,6 +36,8 @@ pub(crate) struct JobRules {
     pub recordings: bool,
     /// The zone by whose dates the API lists calls, if the configuration declares it.
     pub call_date: Option<Tz>,
+    /// The dates from which on each kind of data is kept.
+    pub cutoffs: CutOffs,
     /// The spaces, rooms and calls that the configuration exports.
     pub scope: config::Scope,
 }
@@ -53,6 +56,7 @@ impl JobRules {
             formats: config.export.reports.clone(),
             recordings: config.export.recordings,
             call_date: config.api.call_date,
+            cutoffs: CutOffs::new(config, lake::date_of(now, config.timezone)),
             scope: config.scope.clone(),
         }
     }

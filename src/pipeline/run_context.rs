@@ -10,12 +10,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::cutoffs::CutOffs;
 use super::job::Command;
 use super::memory::MemoryBudget;
 use super::{Progress, Setting, Stop};
 use crate::config::Config;
 use crate::lake::erased::Erased;
-use crate::lake::key;
+use crate::lake::{self, key};
 use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::day_table::DayTable;
 use crate::pipeline::lake_state::erasures::KnownErasures;
@@ -63,6 +64,8 @@ pub(crate) struct RunContext {
     /// True if the tables of no single day were built under the present privacy policy.
     pub is_under_policy: AtomicBool,
     pub writes: Arc<AtomicU64>,
+    /// The dates from which on each kind of data is kept.
+    pub cutoffs: CutOffs,
     /// The present, which is the same for all decisions of the run.
     pub now: DateTime<Utc>,
 }
@@ -102,6 +105,7 @@ impl RunContext {
             erasures,
             mapping,
             builders: Builders::start()?,
+            cutoffs: CutOffs::new(&config, lake::date_of(now, config.timezone)),
             memory: MemoryBudget::shared(config.export.memory.as_u64()),
             config,
             health,

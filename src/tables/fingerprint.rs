@@ -26,6 +26,9 @@ struct Inputs<'m> {
     gone: &'m BTreeSet<RoomId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     privacy: Option<&'m str>,
+    /// True if the tables leave the messages out, because their retention is over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_messages: bool,
     calls: BTreeMap<&'m str, CallInputs<'m>>,
     records: BTreeMap<&'m str, RecordInputs<'m>>,
 }
@@ -78,6 +81,7 @@ fn with_tables<'m>(manifest: &'m Manifest, mapping: &'m Mapping, tables: &'m str
         missed: &manifest.missed.rooms,
         gone: &manifest.missed.gone,
         privacy: mapping.privacy().digest(),
+        no_messages: manifest.messages_retained_at.is_some(),
         calls: calls.collect(),
         records: records.collect(),
     };

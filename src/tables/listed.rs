@@ -6,7 +6,7 @@ use super::build_notes::{About, Notes};
 use super::mapping::Mapping;
 use crate::config::ReportFormat;
 use crate::json::RawJson;
-use crate::lake::manifest::{CallEntry, Manifest, RecordEntry, Status};
+use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, Status};
 use crate::lake::table::Table;
 use crate::lake::table::builtin::{calls, lesson, recordings};
 use crate::tables::lessons::LessonIndex;
@@ -131,8 +131,11 @@ impl<'m> ListedRows<'m> {
         let room = self.manifest.rooms.get(&record.room_id);
         let file = &record.file;
         let landed = file.landed.as_ref().filter(|_| file.status == Status::Done);
-        let uri = landed.map(|landed| format!("{}/{}", store_url.trim_end_matches('/'), landed.key));
-        let error = file.reason.as_deref().filter(|_| file.status != Status::Done);
+        let copied = landed.filter(|landed| landed.bytes > 0 || !landed.is_deleted());
+        let uri = landed.filter(|landed| !landed.is_deleted());
+        let uri = uri.map(|landed| format!("{}/{}", store_url.trim_end_matches('/'), landed.key));
+        let error = file.reason.as_deref();
+        let error = error.filter(|_| file.status != Status::Done || file.is_deleted());
         let table = recordings::table();
         let template = cells(
             table,
@@ -147,15 +150,15 @@ impl<'m> ListedRows<'m> {
                 (recordings::call_id, record.call_id.as_deref().into()),
                 (recordings::started_at, record.started_at.into()),
                 (recordings::finished_at, record.finished_at.into()),
-                (recordings::status, status(file.status).into()),
+                (recordings::status, recording_status(file).into()),
                 (recordings::uri, uri.into()),
                 (
                     recordings::bytes,
-                    landed.map_or(Cell::Null, |landed| Cell::count(landed.bytes)),
+                    copied.map_or(Cell::Null, |landed| Cell::count(landed.bytes)),
                 ),
                 (
                     recordings::sha256,
-                    landed.map(|landed| landed.sha256.as_str()).into(),
+                    copied.map(|landed| landed.sha256.as_str()).into(),
                 ),
                 (recordings::error, error.into()),
             ],
@@ -213,9 +216,13 @@ pub(super) fn listed_row<'v>(
     row.unwrap_or_else(|| TableRow::new(template))
 }
 
+/// The status of a recording that was deleted, or not copied, because its retention was over.
+pub(super) const DELETED: &str = "deleted";
+
 /// A record's status as the table shows it: a refused record has failed.
-fn status(status: Status) -> &'static str {
-    match status {
+fn recording_status(file: &Landing) -> &'static str {
+    match file.status {
+        _ if file.is_deleted() => DELETED,
         Status::Done => "done",
         Status::Pending => "pending",
         Status::Denied | Status::Failed => "failed",

@@ -24,6 +24,7 @@ mod masked;
 pub(crate) mod parquet;
 pub(crate) mod privacy;
 pub(crate) mod report;
+mod retained;
 #[cfg(test)]
 mod tests;
 mod xlsx;
@@ -53,6 +54,7 @@ pub use privacy::policy::PrivacyPolicy;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;
+pub use retained::retained_rows;
 pub use xlsx::{
     BookInspection, Refusal, erase_workbook, inspect_workbook, learn_workbook, masked_workbook,
     unpacked_bytes,

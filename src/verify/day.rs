@@ -12,7 +12,8 @@ use super::objects::{Expected, ObjectOf, check_object, expected, sha256, table};
 use crate::Result;
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, Status};
-use crate::pipeline::day::{build, commit};
+use crate::pipeline::DataKind;
+use crate::pipeline::day::{build, commit, expire};
 use crate::pipeline::run_context::RunContext;
 use crate::store::Version;
 use crate::tables;
@@ -133,7 +134,7 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     let files = manifest.records.iter().map(|(id, it)| (id.as_str(), &it.file, 1));
     for (id, landing, place) in landings.chain(files) {
         match &landing.landed {
-            None if landing.status == Status::Done => {
+            None if landing.status == Status::Done && !landing.is_deleted() => {
                 return Some(format!("{id} as done, but without bytes"));
             }
             Some(landed) if !landed.key.starts_with(&places[place]) => {
@@ -195,10 +196,19 @@ async fn check_day(
         check.rows.extend(object.rows);
     }
     drop(checking);
-    if verification.options.rebuild && check.findings.is_empty() && manifest.is_built() {
+    let can_rebuild = !manifest.is_frozen() && !may_lack_reports(verification, manifest);
+    if verification.options.rebuild && manifest.is_built() && !can_rebuild {
+        check.counts.days_frozen = 1;
+    } else if verification.options.rebuild && check.findings.is_empty() && manifest.is_built() {
         rebuild(builder, manifest, version, &mut check).await?;
     }
     Ok(check)
+}
+
+/// True if a rule of the store may have removed reports of the day, because their retention is over.
+fn may_lack_reports(verification: &Verification, manifest: &Manifest) -> bool {
+    let cutoffs = &verification.run.cutoffs;
+    cutoffs.is_over(DataKind::Raw, manifest.date) && expire::has_reports(manifest)
 }
 
 /// Checks that a day with something pending has a marker, so that runs come back to it.

@@ -77,6 +77,9 @@ kinds! {
         Stray = "stray" in "object":
             "Nothing in the lake names the object.",
             "Look at it, and remove it by hand if nobody needs it.";
+        NotDeleted = "not_deleted" in "object":
+            "The object was deleted on purpose, because its retention is over, and is in the store.",
+            "`verify --repair` or `retain` removes it.";
         UploadUnfinished = "upload_unfinished" in "object":
             "An upload never ended and could not be aborted.",
             "`verify --repair`, or the next upload of that key, aborts it.";
@@ -290,6 +293,9 @@ pub struct VerifyCounts {
     /// Days built with another mapping, schema or lesson data. They are not compared with a rebuild; the next `rebuild` or
     /// run builds them again.
     pub days_stale: u64,
+    /// Days whose reports were deleted after their retention. They can't be compared with a rebuild.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub days_frozen: u64,
     /// Days compared with a rebuild.
     pub days_rebuilt: u64,
     /// Landed reports.
@@ -314,12 +320,18 @@ pub struct VerifyCounts {
     pub mended: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl VerifyCounts {
     /// Adds the numbers of another day; bytes are counted as they are read.
     pub(crate) fn add(&mut self, other: &Self) {
         self.days += other.days;
         self.days_open += other.days_open;
         self.days_stale += other.days_stale;
+        self.days_frozen += other.days_frozen;
         self.days_rebuilt += other.days_rebuilt;
         self.reports += other.reports;
         self.recordings += other.recordings;

@@ -9,7 +9,7 @@ use super::finding::{Finding, FindingKind, Remedy};
 use crate::config::ReportFormat;
 use crate::ids::CallId;
 use crate::lake::manifest::Manifest;
-use crate::pipeline::Piece;
+use crate::pipeline::{DataKind, Piece};
 use crate::tables;
 use crate::tables::{Footer, RowKey};
 use crate::task::isolated_blocking;
@@ -60,13 +60,13 @@ pub(crate) fn expected(manifest: &Manifest) -> Vec<Expected<'_>> {
                 call,
                 format: *format,
             };
-            Some((landing.landed.as_ref()?, what))
+            Some((landing.stored()?, what))
         })
     });
     let records = manifest
         .records
         .iter()
-        .filter_map(|(record, entry)| Some((entry.file.landed.as_ref()?, ObjectOf::Recording { record })));
+        .filter_map(|(record, entry)| Some((entry.file.stored()?, ObjectOf::Recording { record })));
     let mut all: Vec<_> = reports
         .chain(records)
         .map(|(landed, what)| Expected {
@@ -97,6 +97,8 @@ pub(crate) async fn check_object(
 ) -> Result<ObjectCheck> {
     verification.check_stopped()?;
     let outcome = match verification.size(object.key, Some(object.bytes)).await {
+        // The store removed it by a rule of its own, after its retention.
+        Ok(None) if has_expired(verification, manifest, &object) => return Ok(ObjectCheck::default()),
         Ok(None) => return Ok(missing(manifest, &object).into()),
         Ok(Some(size)) if size != object.bytes => {
             let (expected, found) = (format!("{} bytes", object.bytes), format!("{size} bytes"));
@@ -120,6 +122,16 @@ pub(crate) async fn check_object(
         }
         check => check,
     }
+}
+
+/// True if an object may be missing because its retention is over.
+fn has_expired(verification: &Verification, manifest: &Manifest, object: &Expected<'_>) -> bool {
+    let kind = match object.what {
+        ObjectOf::Report { .. } => DataKind::Raw,
+        ObjectOf::Recording { .. } => DataKind::Recordings,
+        ObjectOf::Table { .. } => return false,
+    };
+    verification.run.cutoffs.is_over(kind, manifest.date)
 }
 
 /// Compares the bytes of a report or a recording with their digest, and checks the boxes of a recording.

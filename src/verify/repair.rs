@@ -14,9 +14,11 @@ use crate::dates;
 use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
+use crate::pipeline::day::edit::edit_day;
 use crate::pipeline::day::state::DayState;
 use crate::pipeline::day::{build, commit};
 use crate::pipeline::lake_state::catalog;
+use crate::pipeline::retention::row_edit;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Again, Command, Exporter, Job, ProblemKind, orphan_uploads};
 use crate::store::json::get_json;
@@ -298,6 +300,9 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, key).await? else {
         return Ok(());
     };
+    if manifest.is_frozen() {
+        return end_edit(run, &manifest).await;
+    }
     for (_, _, landed) in tables::due_reports(&manifest) {
         let bytes = run.store.get(&landed.key).await?.bytes;
         if hex::encode(Sha256::digest(&bytes)) != landed.sha256 {
@@ -306,6 +311,19 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
         }
     }
     build::build_again(run, &mut DayState::from_stored(manifest, version)).await
+}
+
+/// Takes the tables of a day as they are if an edit of them was killed, because no build can make them again.
+async fn end_edit(run: &Arc<RunContext>, manifest: &Manifest) -> Result<()> {
+    let id = DayId::new(manifest.date, manifest.space_id.clone());
+    if manifest.building.is_none() {
+        let key = key::manifest(id.date, &id.space);
+        let message =
+            "its raw reports were deleted after their retention, so that its tables can't be built again";
+        return Err(Error::new(ErrorKind::Content, key, message)
+            .hint("`backfill --force` over the date fetches the reports again"));
+    }
+    edit_day(run, &id, |_| {}, &row_edit(run)).await.map(drop)
 }
 
 async fn meta(run: &RunContext, date: NaiveDate) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::Result;
 use crate::lake::key;
 use crate::lake::key_kind::KeyKind;
 use crate::lake::manifest::Manifest;
+use crate::pipeline::day::expire;
 use crate::pipeline::orphan_uploads;
 use crate::verify::session::{ObjectRead, Verification, unreadable};
 
@@ -104,9 +105,22 @@ async fn find_in_day(
     let marker = key::open_day(date, &manifest.space_id);
     let open = verification.run.store.size(&marker).await?.is_some();
     let (named, coming) = (named_keys(&manifest), expected_keys(&manifest));
+    let deleted: BTreeSet<&str> = expire::deleted(&manifest)
+        .map(|landed| landed.key.as_str())
+        .collect();
     for key in keys.into_iter().filter(|key| !named.contains(key.as_str())) {
+        if manifest.retained.is_some() || deleted.contains(key.as_str()) {
+            // A run that is at work, or was killed, deletes it after its commit.
+            if !open {
+                let finding = Finding::new(FindingKind::NotDeleted, key).on(date, &manifest.space_id);
+                verification.report(
+                    finding
+                        .differs("nothing: it was deleted after its retention", "an object")
+                        .remedy(Remedy::Remove),
+                );
+            }
         // A run that is at work, or was killed, has not committed it; the next run of the day does.
-        if open && coming.contains(&key) {
+        } else if open && coming.contains(&key) {
             verification.results().counts.objects_unsettled += 1;
         } else {
             let finding = stray(&key, "a manifest that names it");
@@ -120,7 +134,7 @@ async fn find_in_day(
 fn named_keys(manifest: &Manifest) -> BTreeSet<&str> {
     let reports = manifest.calls.values().flat_map(|call| call.reports.values());
     let files = manifest.records.values().map(|record| &record.file);
-    let landed = reports.chain(files).filter_map(|landing| landing.landed.as_ref());
+    let landed = reports.chain(files).filter_map(|landing| landing.stored());
     let tables = manifest.built.iter().flat_map(|built| built.tables.values());
     landed
         .map(|landed| landed.key.as_str())

@@ -17,6 +17,7 @@ use crate::backoff::Backoff;
 use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, LessonSpan, Manifest, Quality, UnreportedCall};
+use crate::pipeline::cutoffs::DataKind;
 use crate::pipeline::lessons::cache::NeighbourDays;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::build_notes::{self, NotesBySubject};
@@ -145,6 +146,10 @@ async fn wait(run: &RunContext, pause: Duration) -> Result<()> {
 /// fails or is killed loses no landing and leaves a day that is known to be out of date.
 async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) -> Result<()> {
     day.claim.begin_attempt();
+    if day.manifest.is_frozen() {
+        return keep_tables(run, day, when).await;
+    }
+    day.manifest.reports_wanted_at = None;
     let fingerprint = tables::fingerprint(&day.manifest, &run.mapping);
     let current = match &day.manifest.built {
         Some(built) if when == BuildWhen::Changed && is_of(&day.manifest, built, &fingerprint) => Some(built),
@@ -157,6 +162,7 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
     };
     // Builds are deterministic: with the same stamp, the same inputs give the same bytes.
     let stamp = current.map(BuildStamp::of);
+    let fingerprint_before = day.manifest.built.as_ref().map(|built| built.fingerprint.clone());
     if stamp.is_some() {
         // Another listing with the same result is not noted, so that it changes no table.
         day.manifest.listed_at = day.stored_listing();
@@ -186,6 +192,17 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         match build_tables(run, day, stamp.as_ref(), reading).await {
             Err(error)
                 if error.kind() == ErrorKind::StoreNotFound
+                    && run.cutoffs.is_over(DataKind::Raw, day.manifest.date)
+                    && note_expired(&mut day.manifest, error.about(), run.now) =>
+            {
+                // The store removed it by a rule of its own, after its retention.
+                if let (Some(built), Some(before)) = (&mut day.manifest.built, fingerprint_before) {
+                    built.fingerprint = before;
+                }
+                return keep_tables(run, day, when).await;
+            }
+            Err(error)
+                if error.kind() == ErrorKind::StoreNotFound
                     && forget_report(&mut day.manifest, error.about()) =>
             {
                 let lost = Problem::new(
@@ -203,6 +220,21 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
     delete_evicted(run, day).await?;
     // The marker goes last, so that a run that is killed in between is completed by the next one.
     close(run, day).await
+}
+
+/// Commits a day whose reports were deleted with the tables that it has, because no build can make them again. The report
+/// names the day if a build would be due.
+async fn keep_tables(run: &RunContext, day: &mut DayState, when: BuildWhen) -> Result<()> {
+    let fingerprint = tables::fingerprint(&day.manifest, &run.mapping);
+    let is_current = match &day.manifest.built {
+        Some(built) if when == BuildWhen::Changed => is_of(&day.manifest, built, &fingerprint),
+        Some(built) => is_current(run, &day.manifest, built, &fingerprint).await?,
+        None => true,
+    };
+    day.report.is_frozen = !is_current || when == BuildWhen::Always;
+    day.manifest.listed_at = day.stored_listing();
+    commit(run, day).await?;
+    delete_evicted(run, day).await
 }
 
 /// Registers the meetings of the committed day, and no others.
@@ -231,6 +263,27 @@ async fn delete_evicted(run: &RunContext, day: &mut DayState) -> Result<()> {
         }
     }
     commit(run, day).await
+}
+
+/// Notes that a landed report is no longer in the store because its retention is over. Returns true if the day had a report
+/// with this key, and has tables to keep.
+fn note_expired(manifest: &mut Manifest, key: &str, now: DateTime<Utc>) -> bool {
+    let has_tables = manifest
+        .built
+        .as_ref()
+        .is_some_and(|built| !built.tables.is_empty());
+    let landings = manifest
+        .calls
+        .values_mut()
+        .flat_map(|call| call.reports.values_mut());
+    let mut landed = landings.filter_map(|landing| landing.landed.as_mut());
+    match landed.find(|landed| landed.key == key).filter(|_| has_tables) {
+        Some(landed) => {
+            landed.retained_at = Some(now);
+            true
+        }
+        None => false,
+    }
 }
 
 /// Notes that a landed report is no longer in the store. Returns true if the day had a report with this key.

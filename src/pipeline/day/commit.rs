@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::expire::has_reports;
 use super::state::DayState;
 use crate::Result;
 use crate::config::Config;
@@ -97,7 +98,7 @@ pub(super) async fn close(run: &RunContext, day: &mut DayState) -> Result<()> {
         run.days.update(stored).await?;
         day.row_is_due = false;
     }
-    if day.claim.keeps_marker(is_open) || day.waits_for_others {
+    if day.claim.keeps_marker(is_open) || day.waits_for_others || day.keeps_marker {
         return prove_marker(run, day).await;
     }
     let marker = marker(day);
@@ -158,6 +159,16 @@ pub(crate) fn is_open(run: &RunContext, manifest: &Manifest) -> bool {
 
 /// [`is_open`] with a fingerprint that is computed only if it decides, because it covers all that the manifest holds.
 fn is_open_with(run: &RunContext, manifest: &Manifest, fingerprint: impl FnOnce() -> String) -> bool {
+    let has_expired = run.cutoffs.raw_is_over(manifest.date) && has_reports(manifest);
+    has_expired || has_work(run, manifest, fingerprint)
+}
+
+/// True if later runs must come back to the day for something else than to delete its reports.
+pub(super) fn is_open_but_for_raw(run: &RunContext, manifest: &Manifest) -> bool {
+    has_work(run, manifest, || tables::fingerprint(manifest, &run.mapping))
+}
+
+fn has_work(run: &RunContext, manifest: &Manifest, fingerprint: impl FnOnce() -> String) -> bool {
     let is_current = match &manifest.built {
         // Its tables can't be built again, so that only a claim or a request for its reports can be open.
         Some(built) if manifest.is_frozen() => !built.fingerprint.is_empty(),

@@ -7,6 +7,7 @@ use super::report::{self, ReportAsk};
 use super::transfer::RecordAsk;
 use crate::ids::{CallId, DayId, RecordId};
 use crate::lake::manifest::{Landing, Manifest, Status};
+use crate::pipeline::cutoffs::DataKind;
 use crate::pipeline::job::Piece;
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::walk::found::DayWork;
@@ -69,7 +70,9 @@ fn due_reports(rules: &JobRules, manifest: &Manifest) -> Vec<ReportAsk> {
     let mut asks = Vec::new();
     for (id, entry) in calls {
         for format in rules.formats_of_job() {
-            let force = is_forced(rules, manifest, Piece::Report(id.clone(), *format));
+            let piece = Piece::Report(id.clone(), *format);
+            let is_wanted = |landing: &Landing| manifest.reports_wanted_at.is_some() && landing.is_deleted();
+            let force = is_forced(rules, manifest, piece) || entry.reports.get(format).is_some_and(is_wanted);
             let landing = entry.reports.get(format).filter(|landing| {
                 !is_left_alone(rules, manifest, landing) && report::is_due(entry, landing, force)
             });
@@ -96,6 +99,7 @@ fn due_records(rules: &JobRules, manifest: &Manifest) -> Vec<RecordAsk> {
         rules.job.takes_room(&entry.room_id)
             && rules.job.takes_record(id)
             && !is_left_alone(rules, manifest, &entry.file)
+            && !rules.cutoffs.is_over(DataKind::Recordings, manifest.date)
             && recording::is_due(entry, is_forced(rules, manifest, Piece::Recording((*id).clone())))
     });
     let asks = records.map(|(id, entry)| RecordAsk {

@@ -36,9 +36,10 @@ const TABLES_AT_ONCE: usize = 4;
 /// The table by which neighbour days know who was in the meetings of this one.
 const PARTICIPANTS: &str = "participants";
 
-/// A change of rows: it gets the name of a table and some of its rows, and returns the rows that stay, with the same columns.
-/// It must be idempotent, because an edit that was killed is done again over rows that it has changed.
-pub(crate) type RowEdit = Arc<dyn Fn(&str, RecordBatch) -> Result<RecordBatch> + Send + Sync>;
+/// A change of rows: it gets the manifest as it will be, the name of a table and some of its rows, and returns the rows that
+/// stay, with the same columns. It must be idempotent, because an edit that was killed is done again over rows that it has
+/// changed.
+pub(crate) type RowEdit = Arc<dyn Fn(&Manifest, &str, RecordBatch) -> Result<RecordBatch> + Send + Sync>;
 
 /// The result of editing a day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,6 +148,7 @@ fn fingerprint_after(run: &RunContext, day: &DayState) -> String {
 /// Reads the tables that the manifest names, and edits their rows.
 async fn edited_tables(run: &RunContext, day: &DayState, edit: &RowEdit) -> Result<Vec<EditedTable>> {
     let is_unfinished = day.stored_claim().is_some();
+    let manifest = Arc::new(day.manifest.clone());
     let named: BTreeMap<String, TableEntry> = day
         .manifest
         .built
@@ -154,7 +156,8 @@ async fn edited_tables(run: &RunContext, day: &DayState, edit: &RowEdit) -> Resu
         .map(|built| built.tables.clone())
         .unwrap_or_default();
     stream::iter(named)
-        .map(|(name, entry)| async move {
+        .map(|(name, entry)| (name, entry, Arc::clone(&manifest)))
+        .map(|(name, entry, manifest)| async move {
             let stored = run.store.get(&entry.key).await.optional()?;
             let bytes = match &stored {
                 Some(object) => object.bytes.clone(),
@@ -165,7 +168,7 @@ async fn edited_tables(run: &RunContext, day: &DayState, edit: &RowEdit) -> Resu
             if !is_unfinished && hex::encode(Sha256::digest(&bytes)) != entry.sha256 {
                 return Err(changed(&entry.key, "is not what the manifest names"));
             }
-            let edited = edit_table(name.clone(), bytes, Arc::clone(edit)).await?;
+            let edited = edit_table(manifest, name.clone(), bytes, Arc::clone(edit)).await?;
             Ok(table(name, stored, edited))
         })
         .buffered(TABLES_AT_ONCE)
@@ -187,8 +190,14 @@ fn changed(key: &str, why: &str) -> Error {
 }
 
 /// Edits a table on a thread that may block.
-async fn edit_table(name: String, bytes: Bytes, edit: RowEdit) -> Result<EditedFile> {
-    isolated_blocking("edit", move || edit_file(bytes, |rows| edit(&name, rows))).await
+async fn edit_table(
+    manifest: Arc<Manifest>,
+    name: String,
+    bytes: Bytes,
+    edit: RowEdit,
+) -> Result<EditedFile> {
+    let editing = move || edit_file(bytes, |rows| edit(&manifest, &name, rows));
+    isolated_blocking("edit", editing).await
 }
 
 /// The tables after the edit, and the writes that make them.

@@ -11,6 +11,7 @@ pub(crate) mod commit;
 pub(crate) mod due;
 pub(crate) mod edit;
 pub(crate) mod erase;
+pub(crate) mod expire;
 mod feed;
 pub(crate) mod give_up;
 mod judge;
@@ -23,6 +24,7 @@ pub(crate) mod report;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+mod thaw;
 pub(crate) mod transfer;
 
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use chrono::NaiveDate;
 use tracing::Instrument;
 
 use super::ExportContext;
+use super::cutoffs::DataKind;
 use super::rules::JobRules;
 use super::summary::{DayReport, Problem};
 use super::walk;
@@ -51,6 +54,10 @@ pub(crate) async fn process(context: &Arc<ExportContext>, rules: &Arc<JobRules>,
 }
 
 async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) -> Result<DayReport> {
+    if rules.cutoffs.is_over(DataKind::Tables, work.date) {
+        // The margin of the listing, or a webhook about a call of old.
+        return Ok(DayReport::default());
+    }
     if context.run.cancel.is_cancelled() {
         let message = "the run stopped before the day was begun";
         return Err(Error::new(ErrorKind::Interrupted, "day", message));
@@ -62,10 +69,14 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     let new = work.is_more.then(|| NewPieces::of(&work));
     let giving = moved::find(&context.run, &day, &work).await?;
     day.waits_for_others = !giving.is_empty();
+    thaw::await_deletion(&context.run, &mut day);
     day.gives_up(&work);
+    let gives_up = !work.evict_calls.is_empty() || !work.evict_records.is_empty();
     merge::merge(rules, &mut day.manifest, work);
+    expire::leave_out(&mut day.manifest, &rules.cutoffs, rules.now);
     if is_reachable {
         land::land(context, rules, &mut day, new.as_ref()).await;
+        thaw::thaw(context, rules, &mut day, gives_up).await;
         if day.report.counts.reports_landed > 0 {
             erase::follow(&context.run, &mut day).await?;
         }
@@ -80,6 +91,9 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
         return Ok(day.into_failed_report(&error));
     }
     moved::give_up(context, rules, &mut day, giving).await?;
+    if let Err(error) = thaw::delete_raw(&context.run, &mut day).await {
+        return Ok(day.into_failed_report(&error));
+    }
     day.count(rules);
     Ok(day.report)
 }

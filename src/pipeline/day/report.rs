@@ -228,7 +228,7 @@ async fn keep(
 /// True if the lake has these very bytes.
 fn is_landed(ask: &ReportAsk, key: &str, sha256: &str) -> bool {
     let landed = ask.before.landed.as_ref();
-    landed.is_some_and(|landed| landed.key == key && landed.sha256 == sha256)
+    landed.is_some_and(|landed| landed.key == key && landed.sha256 == sha256 && !landed.is_deleted())
 }
 
 /// The landing of a report that was stored.

@@ -48,6 +48,8 @@ pub(crate) struct DayState {
     pub claim: DayClaim,
     /// True if other days must still give up what this one has taken, so that it keeps its marker.
     pub waits_for_others: bool,
+    /// True if objects must still be deleted after the commit, so that the day keeps its marker.
+    pub keeps_marker: bool,
     /// The calls and records that the day gives up, also if another process commits it with them meanwhile.
     given_up: (BTreeSet<CallId>, BTreeSet<RecordId>),
     /// Receipts of uploads. They are deleted when the manifest, which says the same, is committed.
@@ -92,6 +94,7 @@ impl DayState {
             erasures_known: None,
             claim: DayClaim::default(),
             waits_for_others: false,
+            keeps_marker: false,
             given_up: (BTreeSet::new(), BTreeSet::new()),
             skipped: HashSet::new(),
             receipts: Vec::new(),

@@ -72,9 +72,9 @@ impl DayTable {
     /// # Errors
     /// Any error of the store.
     pub async fn update(&self, manifest: &Manifest) -> Result<()> {
-        let row = DayRow::of(manifest, &self.zone, &self.privacy)?;
+        let row = self.row(manifest)?;
         let day = DayId::new(manifest.date, manifest.space_id.clone());
-        self.refresh(&day, Some(&row)).await
+        self.refresh(&day, row.as_ref()).await
     }
 
     /// Brings the row of a day up to date whose manifest was removed.
@@ -83,6 +83,15 @@ impl DayTable {
     /// Any error of the store.
     pub async fn remove(&self, day: &DayId) -> Result<()> {
         self.refresh(day, None).await
+    }
+
+    /// The row of a manifest; none for a day of which everything was deleted.
+    fn row(&self, manifest: &Manifest) -> Result<Option<DayRow>> {
+        let row = manifest
+            .retained
+            .is_none()
+            .then(|| DayRow::of(manifest, &self.zone, &self.privacy));
+        row.transpose()
     }
 
     async fn refresh(&self, day: &DayId, row: Option<&DayRow>) -> Result<()> {
@@ -221,9 +230,7 @@ impl DayTable {
         stream::iter(keys)
             .map(|(date, key)| async move {
                 match get_json::<Manifest>(&*self.store, &key).await {
-                    Ok(Some((manifest, _))) => {
-                        Ok((date, Some(DayRow::of(&manifest, &self.zone, &self.privacy)?)))
-                    }
+                    Ok(Some((manifest, _))) => Ok((date, self.row(&manifest)?)),
                     Err(error) if !skips_damaged || error.kind() != ErrorKind::Store => Err(error),
                     _ => Ok((date, None)),
                 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Result;
 use crate::lake::erased::Erased;
 use crate::lake::{self, key};
+use crate::pipeline::cutoffs::DataKind;
 use crate::pipeline::job::Command;
 use crate::pipeline::lake_state::erasures::KnownErasures;
 use crate::pipeline::lake_state::info::StoreInfo;
@@ -29,6 +30,7 @@ use crate::pipeline::lessons::lesson_days::{
     AT_ONCE, LessonDayWriter, blocking, read_entries, read_lesson_day,
 };
 use crate::pipeline::lessons::meta_file::{Batch, FileFaults, FileReader, MetaFile, Unread};
+use crate::pipeline::retention::state::RetentionState;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
 use crate::tables::lessons::{EntryFate, LatestEntries, LessonDayChange, LessonEntry};
@@ -172,6 +174,10 @@ pub(crate) struct Import<'a> {
     files: Vec<RawFile>,
     /// The keys of the raw files in the lake, listed when first needed.
     raw: Option<Vec<String>>,
+    /// The lesson data that the lake has deleted on purpose, read when first needed.
+    retention: Option<RetentionState>,
+    /// The first date of which lesson data is kept; none: all dates.
+    kept_from: Option<NaiveDate>,
     /// The dates whose tables are built at the end: once, however many batches change them.
     due: BTreeSet<NaiveDate>,
     batches: u32,
@@ -224,6 +230,8 @@ impl<'a> Import<'a> {
             batch: Batch::default(),
             files: Vec::new(),
             raw: None,
+            retention: None,
+            kept_from: None,
             due: BTreeSet::new(),
             batches: 0,
             erasures: Arc::clone(erasures),
@@ -332,7 +340,8 @@ impl<'a> Import<'a> {
             }
         };
         let ending = format!("-{}.jsonl", &hash[..32]);
-        let known = raw.iter().any(|key| key.ends_with(&ending));
+        let is_there = raw.iter().any(|key| key.ends_with(&ending));
+        let known = is_there || self.retention().await?.meta_files.contains(&hash[..32]);
         self.done.known_files += u64::from(known);
         self.files.push(RawFile {
             name: Arc::clone(name),
@@ -342,6 +351,14 @@ impl<'a> Import<'a> {
             kept: false,
         });
         Ok(())
+    }
+
+    async fn retention(&mut self) -> Result<&RetentionState> {
+        let known = match self.retention.take() {
+            Some(known) => known,
+            None => RetentionState::read(self.writer.store).await?,
+        };
+        Ok(self.retention.insert(known))
     }
 
     async fn write_batch(&mut self) -> Result<()> {
@@ -424,6 +441,7 @@ impl<'a> Import<'a> {
 
     /// Compares the entries with those that the lake has of the same users and meetings.
     async fn compare(&mut self, latest: LatestEntries) -> Result<Compared> {
+        self.kept_from = self.retention().await?.kept_from(DataKind::Tables);
         let index = IndexParts::read(&self.writer, &latest).await?;
         let dates = index.dates(&latest);
         let latest = Arc::new(latest);
@@ -450,6 +468,7 @@ impl<'a> Import<'a> {
             }
             self.change(entry, of_entry, &mut changes);
         }
+
         Ok(Compared {
             changes,
             dates,
@@ -473,7 +492,8 @@ impl<'a> Import<'a> {
         for (before, _) in found.iter().filter(|(before, _)| *before != date) {
             changes.entry(*before).or_default().moved.put(latest.clone());
         }
-        if stands.is_none() {
+        // The lake has deleted earlier dates, and nothing brings them back.
+        if stands.is_none() && self.kept_from.is_none_or(|first| first <= date) {
             self.done.changed += 1;
             changes.entry(date).or_default().put.put(entry);
         }

@@ -17,7 +17,7 @@ use crate::store::ListedObject;
 use crate::store::json::get_json;
 
 /// The content of a month's object: the marks of each day's meetings, by date and space.
-pub(super) type MeetingMonth = BTreeMap<NaiveDate, BTreeMap<SpaceId, BTreeSet<String>>>;
+pub(crate) type MeetingMonth = BTreeMap<NaiveDate, BTreeMap<SpaceId, BTreeSet<String>>>;
 
 /// A month is copied this long after it was last written. Then a later write has another time, whatever the precision of
 /// the store's clock.

@@ -8,5 +8,5 @@ pub(crate) mod lake;
 pub(crate) mod lesson_days;
 mod lesson_reader;
 pub(crate) mod meeting_days;
-mod meeting_months;
+pub(crate) mod meeting_months;
 pub(crate) mod meta_file;

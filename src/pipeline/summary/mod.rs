@@ -86,6 +86,9 @@ pub struct Summary {
     /// The notes of the builds. They become warnings when the run ends.
     #[serde(skip)]
     noted: NotesBySubject,
+    /// The days that keep their tables although something has changed, because their reports were deleted.
+    #[serde(skip)]
+    frozen: u64,
     /// The error that ended the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -132,6 +135,8 @@ pub(crate) struct DayReport {
     pub warnings: Vec<Problem>,
     /// The notes of the build.
     pub noted: NotesBySubject,
+    /// True if the day keeps its tables although something has changed, because its reports were deleted.
+    pub is_frozen: bool,
 }
 
 /// The share of the feeds in the run's summary.
@@ -179,6 +184,7 @@ impl DayReport {
             self.noted.add(first.noted);
         }
         self.counts.days_built = self.counts.days_built.max(first.counts.days_built);
+        self.is_frozen |= first.is_frozen;
     }
 }
 
@@ -205,6 +211,7 @@ impl Summary {
             pending: Vec::new(),
             warnings: Vec::new(),
             noted: NotesBySubject::default(),
+            frozen: 0,
             error: None,
             cause: None,
             cancelled_by: None,
@@ -243,6 +250,7 @@ impl Summary {
         self.pending.append(&mut day.pending);
         self.warnings.append(&mut day.warnings);
         self.noted.add(day.noted);
+        self.frozen += u64::from(day.is_frozen);
     }
 
     /// Adds the share of the feeds, and logs their problems.
@@ -278,6 +286,8 @@ impl Summary {
         self.error = error.map(ToString::to_string);
         self.warnings
             .extend(std::mem::take(&mut self.noted).into_problems());
+        self.warnings
+            .extend(frozen_days(std::mem::take(&mut self.frozen)));
         for list in [&mut self.failed, &mut self.pending, &mut self.warnings] {
             // Sorted, so that equal runs give equal lists.
             list.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -400,6 +410,15 @@ impl Summary {
             _ => ExitStatus::Unexpected,
         }
     }
+}
+
+/// The warning about days that keep their tables because their reports were deleted.
+fn frozen_days(count: u64) -> Option<Problem> {
+    let message = format!(
+        "{count} days keep the tables that they have, because their raw reports were deleted after their retention: \
+         `backfill --force` over their dates fetches the reports again"
+    );
+    (count > 0).then(|| Problem::new(ProblemKind::RawDeleted, message).count(count))
 }
 
 #[cfg(test)]

@@ -84,6 +84,20 @@ kinds! {
         ReportLostForGood = "report_lost_for_good" in "warning":
             "A report did not come within `export.give_up`. Nightly runs no longer ask for it.",
             "`telelake backfill` over the date asks once more.";
+        RawDeleted = "raw_deleted" in "warning":
+            "Lesson data, the mapping or another day has changed, and days that it concerns keep the tables that they have: \
+             their raw reports were deleted after their retention.",
+            "Nothing, or `telelake backfill --force` over their dates, which fetches the reports again.";
+        ReportsAwaited = "reports_awaited" in "pending, warning":
+            "Something has landed on a day whose raw reports were deleted, and not all of them have come back. The tables \
+             of the day are as they were. As a warning: the day has given the reports up after `export.give_up`.",
+            "Nothing: each run asks again. `telelake backfill --force` over the date asks once more later.";
+        DaysExpired = "days_expired" in "warning":
+            "Dates of the job are older than `retention.tables`, so that nothing was listed or fetched for them.",
+            "Nothing. Raise `retention.tables` to export them.";
+        RetentionFailed = "retention_failed" in "warning":
+            "Data whose retention is over could not all be deleted. The export itself is not concerned.",
+            "Nothing at first: the next run goes on. If it stays, read the message and run `telelake retain`.";
         ReportKept = "report_kept" in "warning":
             "A report was fetched again, and the API gave none, or a worse one. The report in the lake is kept.",
             "Nothing.";

@@ -11,6 +11,7 @@ use crate::json::RawJson;
 use crate::lake::manifest::{Missed, RoomEntry};
 
 /// The spaces and rooms that a job works on.
+#[derive(Default)]
 pub(crate) struct JobScope {
     pub spaces: Vec<SpaceScope>,
     /// Every space that the token sees, as the API gave it.

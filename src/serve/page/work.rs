@@ -58,7 +58,7 @@ pub fn command(name: &str) -> Option<PageText> {
         Command::Backfill => Some(t::BACKFILL),
         Command::Webhook => Some(t::WEBHOOK_LOOK),
         Command::Rebuild => Some(t::REBUILD),
-        Command::Repair | Command::Demo | Command::MetaImport | Command::Delta => None,
+        Command::Repair | Command::Demo | Command::MetaImport | Command::Delta | Command::Retain => None,
     }
 }
 

@@ -144,6 +144,13 @@ impl Mapping {
         self.shapes.get(&source)
     }
 
+    /// True if a workbook's sheet of that name feeds the table of messages.
+    pub(super) fn is_chat(&self, sheet: &str) -> bool {
+        let of = |plan: &&TablePlan| plan.sheet.as_ref().is_some_and(|rules| rules.is_of(sheet));
+        let plan = self.tables.iter().find(of);
+        plan.is_some_and(|plan| plan.table.name == builtin::messages::NAME)
+    }
+
     /// The rules of a table.
     pub(super) fn plan(&self, table: &str) -> Option<&TablePlan> {
         self.tables.iter().find(|plan| plan.table.name == table)

@@ -153,7 +153,7 @@ impl Lake {
 }
 
 fn without_b() -> RowEdit {
-    Arc::new(|_: &str, rows: RecordBatch| {
+    Arc::new(|_: &Manifest, _: &str, rows: RecordBatch| {
         let names = rows.column_by_name("name").expect("names").as_string::<i32>();
         let kept: BooleanArray = names.iter().map(|name| Some(name != Some("b"))).collect();
         Ok(filter_record_batch(&rows, &kept).expect("filtered"))

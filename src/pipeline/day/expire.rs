@@ -1,0 +1,107 @@
+//! The data of a day whose retention is over: what its manifest says of it. Pure. [`retention`](crate::pipeline::retention)
+//! and the work on a day delete the objects after the manifest was committed.
+
+use chrono::{DateTime, Utc};
+
+use super::recording::record_state;
+use crate::lake::key;
+use crate::lake::manifest::{Landed, Landing, Manifest, RecordEntry, Status};
+use crate::pipeline::cutoffs::{CutOffs, DataKind};
+
+/// The reason of a recording that was deleted.
+pub(crate) const DELETED: &str = "deleted after retention.recordings";
+/// The reason of a recording that was too old to be copied when it was listed.
+pub(crate) const NOT_COPIED: &str = "not copied: it is older than retention.recordings";
+
+/// Notes that all landed reports of the day are deleted.
+pub(crate) fn delete_reports(manifest: &mut Manifest, now: DateTime<Utc>) {
+    let reports = manifest
+        .calls
+        .values_mut()
+        .flat_map(|call| call.reports.values_mut());
+    for landed in reports.filter_map(|landing| landing.landed.as_mut()) {
+        landed.retained_at.get_or_insert(now);
+    }
+}
+
+/// Notes that all recordings of the day are deleted, and that those that were not copied will not be.
+pub(crate) fn delete_recordings(manifest: &mut Manifest, now: DateTime<Utc>) {
+    for record in manifest.records.values_mut() {
+        if let Some(landed) = record.file.landed.as_mut().filter(|landed| !landed.is_deleted()) {
+            landed.retained_at = Some(now);
+            record.file.status = Status::Done;
+            record.file.reason = Some(DELETED.into());
+            record.file.attempts = 0;
+        }
+    }
+    refuse_recordings(manifest, now);
+}
+
+/// Notes that the recordings of the day that were not copied will not be.
+pub(crate) fn refuse_recordings(manifest: &mut Manifest, now: DateTime<Utc>) {
+    let (date, space) = (manifest.date, manifest.space_id.clone());
+    let waiting = |record: &RecordEntry| {
+        // The platform has no file of an unavailable one.
+        record.file.landed.is_none() && record.file.status != Status::Unavailable
+    };
+    let records = manifest.records.iter_mut();
+    for (id, record) in records.filter(|(_, record)| waiting(record)) {
+        let landed = Landed {
+            erased: Default::default(),
+            key: key::recording(date, &space, &record.room_id, record.call_id.as_ref(), id),
+            bytes: 0,
+            sha256: String::new(),
+            landed_at: now,
+            usable: true,
+            participants: None,
+            shortfall: None,
+            of: Some(record_state(record)),
+            put_aside: false,
+            retained_at: Some(now),
+        };
+        record.file = Landing {
+            status: Status::Done,
+            reason: Some(NOT_COPIED.into()),
+            attempts: 0,
+            landed: Some(landed),
+        };
+    }
+}
+
+/// Notes what a day that is in work must leave out, because its retention is over: recordings that were not copied, and
+/// messages.
+pub(crate) fn leave_out(manifest: &mut Manifest, cutoffs: &CutOffs, now: DateTime<Utc>) {
+    if cutoffs.is_over(DataKind::Recordings, manifest.date) {
+        refuse_recordings(manifest, now);
+    }
+    if cutoffs.is_over(DataKind::Messages, manifest.date) && !manifest.calls.is_empty() {
+        manifest.messages_retained_at.get_or_insert(now);
+    }
+}
+
+/// The landings of reports and recordings that the manifest says are deleted.
+pub(crate) fn deleted(manifest: &Manifest) -> impl Iterator<Item = &Landed> {
+    let reports = manifest.calls.values().flat_map(|call| call.reports.values());
+    let files = manifest.records.values().map(|record| &record.file);
+    let landed = reports.chain(files).filter_map(|landing| landing.landed.as_ref());
+    landed.filter(|landed| landed.is_deleted())
+}
+
+/// True if a report of the day is to be in the lake.
+pub(crate) fn has_reports(manifest: &Manifest) -> bool {
+    let mut reports = manifest.calls.values().flat_map(|call| call.reports.values());
+    reports.any(|landing| landing.stored().is_some())
+}
+
+/// True if the work on a frozen day has found something that its tables lack: a call or record that is new or left the day, a
+/// report, or a recording.
+pub(crate) fn has_news(manifest: &Manifest, stored: &Manifest) -> bool {
+    let is_changed = |(id, record): (&_, &RecordEntry)| {
+        let known = stored.records.get(id);
+        known.is_none_or(|known| known.file.landed != record.file.landed)
+    };
+    has_reports(manifest)
+        || !manifest.calls.keys().eq(stored.calls.keys())
+        || manifest.records.len() != stored.records.len()
+        || manifest.records.iter().any(is_changed)
+}
