@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout; logs and progress bars go to stderr.
 
+mod act;
 mod backfill;
 mod call_date;
 mod check;
@@ -11,6 +12,7 @@ mod config;
 mod delta;
 mod demo;
 mod fit;
+mod forget;
 mod health;
 mod meta;
 mod notify;
@@ -105,6 +107,7 @@ enum CliCommand {
     Serve(serve::Args),
     Rebuild(rebuild::Args),
     Retain(retain::Args),
+    Forget(forget::Args),
     Delta(delta::Args),
     Status(status::Args),
     Verify(verify::Args),
@@ -204,6 +207,7 @@ async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitS
         CliCommand::Serve(args) => serve::run(context, args).await,
         CliCommand::Rebuild(args) => rebuild::run(context, args).await,
         CliCommand::Retain(args) => retain::run(context, &args).await,
+        CliCommand::Forget(args) => forget::run(context, args).await,
         CliCommand::Delta(args) => delta::run(context, &args).await,
         CliCommand::Status(args) => status::run(context, args).await,
         CliCommand::Verify(args) => verify::run(context, args).await,

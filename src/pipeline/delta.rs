@@ -85,6 +85,16 @@ pub(crate) async fn after_deletions(run: &RunContext) -> Vec<String> {
     }
 }
 
+/// Brings the Delta tables up to date after people were erased, if the lake has any, and removes all but their latest
+/// versions. Returns the failures.
+pub(crate) async fn after_erasure(run: &RunContext) -> Vec<String> {
+    let mut failures = after_deletions(run).await;
+    if let Err(error) = delta::purge(&*run.store_beside(), run.now).await {
+        failures.push(format!("old versions of the Delta tables: {error}"));
+    }
+    failures
+}
+
 /// Brings the Delta tables up to date at the end of a run, if the configuration says so.
 pub(crate) async fn update(run: &RunContext, summary: &mut Summary) {
     if !run.config.delta.enabled || run.cancel.is_cancelled() {

@@ -31,6 +31,8 @@ pub enum Command {
     Delta,
     /// The deletion of data whose retention is over.
     Retain,
+    /// The erasure of people.
+    Forget,
 }
 
 impl Command {
@@ -46,6 +48,7 @@ impl Command {
             Self::MetaImport => "meta import",
             Self::Delta => "delta",
             Self::Retain => "retain",
+            Self::Forget => "forget",
         }
     }
 
@@ -61,6 +64,7 @@ impl Command {
             Self::MetaImport,
             Self::Delta,
             Self::Retain,
+            Self::Forget,
         ];
         all.into_iter().find(|command| command.name() == name)
     }

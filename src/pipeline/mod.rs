@@ -8,6 +8,7 @@
 pub(crate) mod cutoffs;
 pub(crate) mod day;
 pub(crate) mod delta;
+mod forget;
 pub(crate) mod job;
 pub(crate) mod lake_state;
 pub(crate) mod lessons;
@@ -44,8 +45,10 @@ use crate::{Error, ErrorKind, Result, task};
 
 pub(crate) use cutoffs::DataKind;
 pub use delta::DeltaUpdater;
+pub use forget::{ForgetOptions, Forgetter, Forgotten};
 pub(crate) use job::{Again, Piece};
 pub use job::{Command, Job, Only};
+pub use lake_state::erasures::{DayErasure, Erasure, LeftToHuman, RecordingChoice};
 pub use lake_state::info::{StoreInfo, read as read_store_info, warn_without_lake};
 use lake_state::open_days::OpenDay;
 pub use lake_state::orphan_uploads::orphan_uploads;

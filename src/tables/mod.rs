@@ -34,8 +34,8 @@ pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use days::{DayRow, SpaceDays};
 pub use erase::{
-    ErasedMeta, ErasedReport, PeopleOfDay, PersonIds, Traces, erase_entry, erase_meta_file, erase_report,
-    is_mentioned_in_file,
+    ErasedMeta, ErasedReport, PeopleOfDay, PersonIds, Traces, erase_entry, erase_json, erase_meta_file,
+    erase_report, is_mentioned_in_file,
 };
 pub use fingerprint::fingerprint;
 pub use fit::{

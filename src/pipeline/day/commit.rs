@@ -37,7 +37,7 @@ pub(super) async fn commit_so_far(run: &RunContext, day: &mut DayState) -> Resul
 ///
 /// # Errors
 /// As [`commit`].
-pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
+pub(crate) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
     if is_stored(day) || has_nothing(day) {
         return Ok(());
     }

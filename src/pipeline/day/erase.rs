@@ -13,7 +13,7 @@ use crate::Result;
 use crate::config::ReportFormat;
 use crate::ids::CallId;
 use crate::lake::erased::Erased;
-use crate::lake::manifest::Manifest;
+use crate::lake::manifest::{CallEntry, Manifest};
 use crate::pipeline::memory;
 use crate::pipeline::run_context::RunContext;
 use crate::store::{Condition, OptionalExt};
@@ -102,14 +102,22 @@ pub(crate) struct FoundReport {
     pub bytes: Bytes,
     /// The keyed hashes of their names.
     pub erased_names: BTreeSet<String>,
-    /// Rows that go.
-    pub rows: u64,
 }
 
 impl DayFindings {
     /// True if nobody was found.
     pub fn is_none(&self) -> bool {
         self.reports.is_empty()
+    }
+
+    /// Takes up reports that a process has written and not noted, unless they have somebody still.
+    fn take_up(&mut self, call: &CallId, entry: &CallEntry, half_done: Vec<(ReportFormat, Bytes)>) {
+        for (format, bytes) in half_done {
+            self.calls.insert(call.clone());
+            let erased_names = entry.erased_names();
+            let report = FoundReport { bytes, erased_names };
+            self.reports.entry((call.clone(), format)).or_insert(report);
+        }
     }
 
     fn take(&mut self, call: &CallId, search: CallSearch, erased: &Erased) {
@@ -120,7 +128,6 @@ impl DayFindings {
             }
             if !done.is_unchanged() {
                 let found = FoundReport {
-                    rows: done.rows.values().sum(),
                     bytes: done.bytes.into(),
                     erased_names: names.clone(),
                 };
@@ -157,6 +164,7 @@ pub(crate) async fn search(
         if reports.is_empty() {
             continue;
         }
+        let half_done = half_done(entry, &reports);
         let known = Traces::of_call(call, names);
         let (of_run, of_erased) = (Arc::clone(run), Arc::clone(erased));
         let searched = isolated_blocking("report", move || {
@@ -165,8 +173,26 @@ pub(crate) async fn search(
         let mut searched = searched.await?;
         findings.unreadable.append(&mut searched.unreadable);
         findings.take(call, searched, erased);
+        findings.take_up(call, entry, half_done);
     }
     Ok(findings)
+}
+
+/// The reports that a process has written without people, but has not noted in the manifest before it was killed.
+fn half_done(entry: &CallEntry, reports: &[(ReportFormat, Bytes, String)]) -> Vec<(ReportFormat, Bytes)> {
+    let is_half_done = |(format, bytes, _): &&(ReportFormat, Bytes, String)| {
+        let landed = entry
+            .reports
+            .get(format)
+            .and_then(|landing| landing.landed.as_ref());
+        landed.is_some_and(|landed| {
+            !landed.erased.is_empty() && landed.sha256 != hex::encode(Sha256::digest(bytes))
+        })
+    };
+    let reports = reports.iter().filter(is_half_done);
+    reports
+        .map(|(format, bytes, _)| (*format, bytes.clone()))
+        .collect()
 }
 
 /// The search of the reports of a call.

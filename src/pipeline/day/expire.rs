@@ -1,15 +1,20 @@
 //! The data of a day whose retention is over: what its manifest says of it. Pure. [`retention`](crate::pipeline::retention)
 //! and the work on a day delete the objects after the manifest was committed.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::recording::record_state;
+use crate::ids::{CallId, RecordId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Landed, Landing, Manifest, RecordEntry, Status};
 use crate::pipeline::cutoffs::{CutOffs, DataKind};
 
 /// The reason of a recording that was deleted.
 pub(crate) const DELETED: &str = "deleted after retention.recordings";
+/// The reason of a recording that went with people who were erased.
+pub(crate) const ERASED: &str = "deleted with people who were erased";
 /// The reason of a recording that was too old to be copied when it was listed.
 pub(crate) const NOT_COPIED: &str = "not copied: it is older than retention.recordings";
 
@@ -37,6 +42,32 @@ pub(crate) fn delete_recordings(manifest: &mut Manifest, now: DateTime<Utc>) {
     refuse_recordings(manifest, now);
 }
 
+/// Notes that the recordings of some calls are deleted, because people were erased.
+pub(crate) fn delete_recordings_of(
+    manifest: &mut Manifest,
+    is_one: impl Fn(&CallId) -> bool,
+    now: DateTime<Utc>,
+) {
+    let (date, space) = (manifest.date, manifest.space_id.clone());
+    for (id, record) in &mut manifest.records {
+        if !record.call_id.as_ref().is_some_and(&is_one) || record.file.is_deleted() {
+            continue;
+        }
+        let mut landed = record
+            .file
+            .landed
+            .take()
+            .unwrap_or_else(|| not_copied(date, &space, id, record, now));
+        landed.retained_at = Some(now);
+        record.file = Landing {
+            status: Status::Done,
+            reason: Some(ERASED.into()),
+            attempts: 0,
+            landed: Some(landed),
+        };
+    }
+}
+
 /// Notes that the recordings of the day that were not copied will not be.
 pub(crate) fn refuse_recordings(manifest: &mut Manifest, now: DateTime<Utc>) {
     let (date, space) = (manifest.date, manifest.space_id.clone());
@@ -46,25 +77,36 @@ pub(crate) fn refuse_recordings(manifest: &mut Manifest, now: DateTime<Utc>) {
     };
     let records = manifest.records.iter_mut();
     for (id, record) in records.filter(|(_, record)| waiting(record)) {
-        let landed = Landed {
-            erased: Default::default(),
-            key: key::recording(date, &space, &record.room_id, record.call_id.as_ref(), id),
-            bytes: 0,
-            sha256: String::new(),
-            landed_at: now,
-            usable: true,
-            participants: None,
-            shortfall: None,
-            of: Some(record_state(record)),
-            put_aside: false,
-            retained_at: Some(now),
-        };
+        let landed = not_copied(date, &space, id, record, now);
         record.file = Landing {
             status: Status::Done,
             reason: Some(NOT_COPIED.into()),
             attempts: 0,
             landed: Some(landed),
         };
+    }
+}
+
+/// The file of a recording that will not be copied.
+fn not_copied(
+    date: NaiveDate,
+    space: &SpaceId,
+    id: &RecordId,
+    record: &RecordEntry,
+    now: DateTime<Utc>,
+) -> Landed {
+    Landed {
+        key: key::recording(date, space, &record.room_id, record.call_id.as_ref(), id),
+        bytes: 0,
+        sha256: String::new(),
+        landed_at: now,
+        usable: true,
+        participants: None,
+        shortfall: None,
+        of: Some(record_state(record)),
+        put_aside: false,
+        erased: BTreeSet::new(),
+        retained_at: Some(now),
     }
 }
 

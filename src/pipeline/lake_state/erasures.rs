@@ -50,6 +50,8 @@ pub struct DayErasure {
     pub rows_before: BTreeMap<String, u64>,
     /// Rows of each table after it.
     pub rows_after: BTreeMap<String, u64>,
+    /// True if all that was planned is done.
+    pub is_done: bool,
 }
 
 impl DayErasure {
@@ -108,6 +110,9 @@ pub struct Erasure {
     /// What is left to a human.
     #[serde(default)]
     pub left: BTreeSet<LeftToHuman>,
+    /// The keys of objects that were written anew or deleted, until their old versions are gone too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub touched: BTreeSet<String>,
 }
 
 /// The key of a lake's tombstones, which is made if there is none.

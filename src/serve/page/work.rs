@@ -58,7 +58,12 @@ pub fn command(name: &str) -> Option<PageText> {
         Command::Backfill => Some(t::BACKFILL),
         Command::Webhook => Some(t::WEBHOOK_LOOK),
         Command::Rebuild => Some(t::REBUILD),
-        Command::Repair | Command::Demo | Command::MetaImport | Command::Delta | Command::Retain => None,
+        Command::Repair
+        | Command::Demo
+        | Command::MetaImport
+        | Command::Delta
+        | Command::Retain
+        | Command::Forget => None,
     }
 }
 

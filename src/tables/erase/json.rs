@@ -134,6 +134,14 @@ pub(super) fn erase_value(
     (changed.flatten(), mentions)
 }
 
+/// Erases people from JSON that is about something else, such as a call as the API lists it. None if it has nothing of them,
+/// or is no JSON.
+pub fn erase_json(bytes: &[u8], erased: &Erased, known: &mut Traces) -> Option<Vec<u8>> {
+    let text = Text::new(bytes);
+    let (value, _) = inspect::parse(&text).ok()?;
+    erase_value(&value, None, erased, known).0
+}
+
 /// Learns of people whose id stands anywhere in a field of ids.
 fn learn_nested(value: &Node<'_>, field: Option<&str>, erased: &Erased, known: &mut Traces) {
     match value {

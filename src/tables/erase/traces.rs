@@ -208,9 +208,28 @@ impl Traces {
             })
     }
 
+    /// The text of an object of the program with a mark in the place of ids and addresses of the people; none if it has none.
+    /// Ids that may be something else by chance stay.
+    pub fn redacted(&self, text: &str) -> Option<String> {
+        const MARK: &str = "erased";
+        let ids = self
+            .users
+            .iter()
+            .chain(&self.participants)
+            .filter(|id| is_telling(id));
+        let mut redacted: Option<String> = None;
+        for value in ids.chain(&self.emails) {
+            let now = redacted.as_deref().unwrap_or(text);
+            if contains_word(now, value) {
+                redacted = Some(now.replace(value.as_str(), MARK));
+            }
+        }
+        redacted
+    }
+
     /// True if a text repeats a name, an id or an address of one of the people, for a human to look at. Names, and parts of
     /// names, that others in the call have too do not count.
-    pub(in crate::tables) fn is_mentioned_in(&self, text: &str, other_names: &BTreeSet<String>) -> bool {
+    pub fn is_mentioned_in(&self, text: &str, other_names: &BTreeSet<String>) -> bool {
         let text = folded(text);
         if text.is_empty() {
             return false;
