@@ -226,6 +226,26 @@ pub fn raw_meta(received: NaiveDate, id: &str) -> String {
     format!("{RAW_META}date={received}/{}.jsonl", segment(id))
 }
 
+/// Stands before the digest of a file of lesson data from which people were erased.
+const ERASED_META: &str = "-erased-";
+
+/// The file of lesson data that takes the place of another one, from which people were erased; `sha256` is its digest in hex.
+/// Its name ends with the digest of the file as it was received, by which the file is known if it comes again.
+pub fn erased_raw_meta(key: &str, sha256: &str) -> Option<String> {
+    let (name, received) = key.strip_suffix(".jsonl")?.rsplit_once('-')?;
+    let stamp = name.split_once(ERASED_META).map_or(name, |(stamp, _)| stamp);
+    Some(format!(
+        "{stamp}{ERASED_META}{}-{received}.jsonl",
+        sha256.get(..32)?
+    ))
+}
+
+/// The first digits of the digest of a file of lesson data, as its name has them.
+pub fn digest_of_raw_meta(key: &str) -> Option<&str> {
+    let (name, received) = key.strip_suffix(".jsonl")?.rsplit_once('-')?;
+    Some(name.split_once(ERASED_META).map_or(received, |(_, now)| now))
+}
+
 /// The lesson day of a date: the latest lesson data of each user and meeting.
 pub fn lesson_day(date: NaiveDate) -> String {
     format!("{LESSON_DAYS}date={date}.jsonl.zst")
@@ -312,6 +332,20 @@ pub fn date_in(key: &str) -> Option<NaiveDate> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_file_of_lesson_data_without_erased_people_is_known_by_both_digests() {
+        let received = raw_meta(
+            "2026-11-22".parse().expect("date"),
+            &format!("20261122T020000Z-{}", "a".repeat(32)),
+        );
+        assert_eq!(digest_of_raw_meta(&received), Some(&*"a".repeat(32)));
+        let once = erased_raw_meta(&received, &"b".repeat(64)).expect("a key");
+        assert_eq!(digest_of_raw_meta(&once), Some(&*"b".repeat(32)));
+        let twice = erased_raw_meta(&once, &"c".repeat(64)).expect("a key");
+        assert_eq!(digest_of_raw_meta(&twice), Some(&*"c".repeat(32)));
+        assert!(twice.ends_with(&format!("-{}.jsonl", "a".repeat(32))) && !twice.contains('b'));
+    }
 
     #[test]
     fn plain_ids_are_kept_as_they_are() {

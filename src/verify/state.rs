@@ -151,8 +151,9 @@ async fn verify_raw_files(verification: &Arc<Verification>) -> Result<()> {
         if !date.is_none_or(|date| verification.dates().contain(date)) {
             continue;
         }
-        let name = key.strip_suffix(".jsonl").and_then(|name| name.rsplit_once('-'));
-        let Some((_, digest)) = name else { continue };
+        let Some(digest) = key::digest_of_raw_meta(&key) else {
+            continue;
+        };
         match verification.digest(&key).await {
             Ok(digested) if digested.sha256.starts_with(digest) => {}
             Ok(digested) => verification.report(

@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod delta;
 mod documents;
+mod forget;
 mod house;
 mod pipeline;
 mod privacy;

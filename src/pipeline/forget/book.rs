@@ -127,6 +127,12 @@ impl ErasureBook {
         self.erasure.lock().await.touched.clone()
     }
 
+    /// True if the lake had something of the people.
+    pub async fn has_found(&self) -> bool {
+        let erasure = self.erasure.lock().await;
+        !(erasure.days.is_empty() && erasure.dates.is_empty() && erasure.objects.is_empty())
+    }
+
     /// The id of the erasure.
     pub async fn id(&self) -> String {
         self.erasure.lock().await.id.clone()

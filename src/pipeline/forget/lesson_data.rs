@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 use super::book::{ErasureBook, planned};
 use super::stopped;
@@ -105,6 +106,16 @@ async fn file(book: &Arc<ErasureBook>, key: String, kind: &str) -> Result<()> {
         book.count_object(kind, &key).await?;
         if book.is_dry {
             return Ok(());
+        }
+        let digest = hex::encode(Sha256::digest(&done.bytes));
+        let renamed = key
+            .starts_with(key::RAW_META)
+            .then(|| key::erased_raw_meta(&key, &digest))
+            .flatten();
+        if let Some(renamed) = renamed {
+            // A raw file never changes, and its name says its digest.
+            book.run.put(&renamed, done.bytes.into(), Condition::Any).await?;
+            return book.run.delete(&key).await;
         }
         let condition = Condition::Unchanged(object.version);
         match book.run.put(&key, done.bytes.into(), condition).await {

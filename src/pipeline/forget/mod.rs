@@ -119,9 +119,13 @@ impl Forgetter {
             }
         }
         if !book.is_dry {
+            // An import that began before the erasure may have written meanwhile.
+            lesson_data::erase(&book).await?;
             days::refresh_touched(&run, &book).await?;
-            for why in delta::after_erasure(&run).await {
-                book.fail(why);
+            if book.has_found().await {
+                for why in delta::after_erasure(&run).await {
+                    book.fail(why);
+                }
             }
         }
         objects::erase(&run, &book).await?;

@@ -13,6 +13,7 @@ use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use chrono_tz::Tz;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
@@ -383,6 +384,9 @@ impl<'a> Import<'a> {
         for file in &mut self.files {
             if !file.kept && (!file.known || is_news(file)) {
                 let key = key::raw_meta(day, &format!("{stamp}-{}", &file.hash[..32]));
+                let digest = hex::encode(Sha256::digest(&file.bytes));
+                let erased = (digest != file.hash).then(|| key::erased_raw_meta(&key, &digest));
+                let key = erased.flatten().unwrap_or(key);
                 self.writer.put(&key, file.bytes.clone(), Condition::Any).await?;
                 file.kept = true;
             }

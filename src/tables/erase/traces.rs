@@ -8,6 +8,8 @@ use crate::lake::table::builtin::{messages, participants};
 
 /// Fewest characters of an id that can't be any other value by chance, if it has a letter.
 const TELLING: usize = 6;
+/// The same for an id of letters and digits.
+const TELLING_MIXED: usize = 4;
 /// Fewest digits of an id, or of a telephone number, that can't be any other value by chance.
 const TELLING_DIGITS: usize = 9;
 /// Fewest characters of a part of a name that is searched in texts.
@@ -220,8 +222,13 @@ impl Traces {
         let mut redacted: Option<String> = None;
         for value in ids.chain(&self.emails) {
             let now = redacted.as_deref().unwrap_or(text);
-            if contains_word(now, value) {
-                redacted = Some(now.replace(value.as_str(), MARK));
+            let places: Vec<usize> = words(now, value).collect();
+            if !places.is_empty() {
+                let mut rest = now.to_owned();
+                for at in places.into_iter().rev() {
+                    rest.replace_range(at..at + value.len(), MARK);
+                }
+                redacted = Some(rest);
             }
         }
         redacted
@@ -278,19 +285,24 @@ fn digits(phone: &str) -> Option<String> {
 fn is_telling(id: &str) -> bool {
     let digits = id.bytes().filter(u8::is_ascii_digit).count();
     let has_letter = id.chars().any(char::is_alphabetic);
-    (has_letter && id.chars().count() >= TELLING) || digits >= TELLING_DIGITS
+    let least = if digits > 0 { TELLING_MIXED } else { TELLING };
+    (has_letter && id.chars().count() >= least) || digits >= TELLING_DIGITS
 }
 
 /// True if a text contains a part that is no piece of a longer word.
 fn contains_word(text: &str, part: &str) -> bool {
-    if part.is_empty() {
-        return false;
-    }
-    text.match_indices(part).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
+    words(text, part).next().is_some()
+}
+
+/// The places where a text contains a part that is no piece of a longer word.
+fn words<'t>(text: &'t str, part: &'t str) -> impl Iterator<Item = usize> + 't {
+    let is_whole = move |at: &usize| {
+        let before = text[..*at].chars().next_back();
         let after = text[at + part.len()..].chars().next();
-        ![before, after].into_iter().flatten().any(char::is_alphanumeric)
-    })
+        !part.is_empty() && ![before, after].into_iter().flatten().any(char::is_alphanumeric)
+    };
+    let places = text.match_indices(part).map(|(at, _)| at);
+    places.filter(is_whole)
 }
 
 #[cfg(test)]
@@ -352,6 +364,16 @@ mod tests {
         assert!(is_named("userName", "АННА ЛИ", &[]) && is_named("author", "Анна Ли", &["вера"]));
         assert!(!is_named("author", "Анна Ли", &["анна ли"]), "a namesake");
         assert!(!is_named("topic", "Анна Ли", &[]));
+    }
+
+    #[test]
+    fn a_text_of_the_program_is_redacted() {
+        let redacted = traces().redacted(r#"{"user":"stud-1001","other":"stud-10012","seconds":17}"#);
+        assert_eq!(
+            redacted.as_deref(),
+            Some(r#"{"user":"erased","other":"stud-10012","seconds":17}"#)
+        );
+        assert_eq!(traces().redacted("stud-10012"), None);
     }
 
     #[test]

@@ -1,0 +1,549 @@
+//! `forget`: nothing of the people is left, everything else is as before, and nothing brings them back.
+
+mod beside;
+mod killed;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+use telelake::simulator::{Options, School, Simulator};
+
+use crate::pipeline::lessons::{import, write};
+use crate::pipeline::{backfill, range, small};
+use crate::support::lake::Lake;
+use crate::support::program::Telelake;
+
+/// Columns that say when something was built, or count the rows of others.
+const OWN: [(&str, &str); 6] = [
+    ("days", "participants"),
+    ("polls", "votes_count"),
+    ("coverage", "built_at"),
+    ("days", "built_at"),
+    ("days", "rows"),
+    ("days", "fingerprint"),
+];
+
+/// The rows of each table file as texts, without the columns of [`OWN`].
+pub type Rows = BTreeMap<String, Vec<Vec<String>>>;
+
+/// The rows of a Parquet file, and the names of its columns.
+fn rows_of(file: &Bytes) -> (Vec<String>, Vec<Vec<String>>) {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+    let names = reader
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    let mut rows = Vec::new();
+    for batch in reader.build().unwrap() {
+        let batch = batch.unwrap();
+        let columns: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default()).unwrap())
+            .collect();
+        rows.extend((0..batch.num_rows()).map(|row| {
+            let cells = columns.iter().map(|column| column.value(row).to_string());
+            cells.collect::<Vec<_>>()
+        }));
+    }
+    (names, rows)
+}
+
+/// The rows of the plain tables among some objects.
+pub fn tables(contents: &BTreeMap<String, Bytes>) -> Rows {
+    let is_table = |key: &&String| key.ends_with(".parquet") && !key.starts_with("delta/");
+    let keys = contents.keys().filter(is_table);
+    keys.map(|key| {
+        let table = key.split('/').next().unwrap();
+        let (names, mut rows) = rows_of(&contents[key]);
+        let own: Vec<_> = names.iter().map(|name| OWN.contains(&(table, name))).collect();
+        for row in &mut rows {
+            let mut own = own.iter();
+            row.retain(|_| !own.next().unwrap());
+        }
+        (key.clone(), rows)
+    })
+    .collect()
+}
+
+/// The rows that mention none of some strings. A file without rows is none.
+pub fn without(rows: &Rows, strings: &BTreeSet<String>) -> Rows {
+    let mut kept = rows.clone();
+    kept.retain(|_, rows| {
+        rows.retain(|row| {
+            !row.iter()
+                .any(|cell| strings.iter().any(|string| cell.contains(string)))
+        });
+        !rows.is_empty()
+    });
+    kept
+}
+
+/// Every text in an object: its bytes, and what they are packed or encoded from.
+fn texts(key: &str, bytes: &Bytes) -> Vec<String> {
+    let mut texts = vec![String::from_utf8_lossy(bytes).into_owned()];
+    if bytes.starts_with(b"PAR1") {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+        texts.push(format!("{:?}", reader.metadata()));
+        texts.extend(rows_of(bytes).1.into_iter().flatten());
+    }
+    if key.ends_with(".zst") {
+        texts.push(String::from_utf8_lossy(&zstd::decode_all(&**bytes).unwrap()).into_owned());
+    }
+    if key.ends_with(".xlsx") {
+        use calamine::Reader;
+        let mut book: calamine::Xlsx<_> =
+            calamine::Reader::new(std::io::Cursor::new(bytes.to_vec())).unwrap();
+        for sheet in book.sheet_names() {
+            let range = book.worksheet_range(&sheet).unwrap();
+            texts.extend(range.cells().map(|(_, _, cell)| cell.to_string()));
+        }
+    }
+    for line in String::from_utf8_lossy(bytes).lines() {
+        if let Ok(value) = serde_json::from_str::<Value>(line) {
+            texts.push(value.to_string());
+        }
+    }
+    texts
+}
+
+/// The strings that some objects have, each with its key.
+pub fn leaks(contents: &BTreeMap<String, Bytes>, strings: &BTreeSet<String>) -> Vec<String> {
+    let mut leaks = Vec::new();
+    for (key, bytes) in contents {
+        let texts = texts(key, bytes);
+        let found = strings
+            .iter()
+            .filter(|string| key.contains(*string) || texts.iter().any(|text| text.contains(*string)));
+        leaks.extend(found.map(|string| format!("{string} in {key}")));
+    }
+    leaks
+}
+
+/// Some students of the school who were in several calls, by their ids in the LMS.
+pub fn students(school: &School, count: usize) -> Vec<String> {
+    let mut calls: BTreeMap<&String, usize> = BTreeMap::new();
+    let people = school.calls.iter().flat_map(|call| &call.participants);
+    for person in people.filter(|person| !person.moderator) {
+        if let Some(user) = &person.external_user_id {
+            *calls.entry(user).or_default() += 1;
+        }
+    }
+    // An id that is a part of another one could not be searched for.
+    let all: Vec<_> = calls.keys().copied().collect();
+    let is_clear = |user: &String| all.iter().filter(|other| other.contains(user.as_str())).count() == 1;
+    let mut users: Vec<_> = calls.into_iter().filter(|(user, _)| is_clear(user)).collect();
+    users.sort_by_key(|(user, calls)| (std::cmp::Reverse(*calls), (*user).clone()));
+    users
+        .into_iter()
+        .take(count)
+        .map(|(user, _)| user.clone())
+        .collect()
+}
+
+/// The strings by which the school's world names some users, and nobody else.
+pub fn strings_of(school: &School, users: &[String]) -> BTreeSet<String> {
+    let mut own = BTreeSet::new();
+    let mut others = BTreeSet::new();
+    for person in school.calls.iter().flat_map(|call| &call.participants) {
+        let known = [&person.id, &person.email, &person.phone, &person.external_user_id];
+        let strings = known.into_iter().flatten().cloned().chain([person.name.clone()]);
+        let is_one = person
+            .external_user_id
+            .as_ref()
+            .is_some_and(|user| users.contains(user));
+        if is_one { &mut own } else { &mut others }.extend(strings);
+    }
+    let is_telling = |string: &&String| !others.iter().any(|other| other.contains(string.as_str()));
+    own.iter().filter(is_telling).cloned().collect()
+}
+
+/// A small school with lesson data.
+pub struct Scene {
+    pub sim: Simulator,
+    pub folder: tempfile::TempDir,
+    pub lessons: String,
+    pub users: Vec<String>,
+    pub strings: BTreeSet<String>,
+}
+
+impl Scene {
+    pub async fn new() -> Self {
+        let sim = Simulator::start(Options { rooms: 4, ..small() }).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let lessons = write(folder.path(), "lessons.jsonl", &sim.school().lesson_data());
+        let users = students(&sim.school(), 2);
+        let strings = strings_of(&sim.school(), &users);
+        assert!(strings.len() > 4, "{strings:?}");
+        Self {
+            sim,
+            folder,
+            lessons,
+            users,
+            strings,
+        }
+    }
+
+    pub fn command(&self, lake: &Lake, args: &[&str]) -> Telelake {
+        Telelake::against(&self.sim, lake, args)
+            .env("TELELAKE_EXPORT__REPORTS", "json,xlsx")
+            .env("TELELAKE_DELTA__ENABLED", "true")
+    }
+
+    fn forget<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let users = self.users.iter().map(String::as_str);
+        ["forget", "--user"]
+            .into_iter()
+            .chain(users)
+            .chain(more.iter().copied())
+            .collect()
+    }
+
+    pub async fn fill(&self, lake: &Lake) {
+        import(lake, &self.lessons).await;
+        self.command(lake, &backfill(&range(&self.sim), &[]))
+            .run()
+            .await
+            .expect(0);
+    }
+}
+
+async fn contents(lake: &Lake) -> BTreeMap<String, Bytes> {
+    let mut contents = BTreeMap::new();
+    for key in lake
+        .keys()
+        .await
+        .into_keys()
+        .filter(|key| !key.starts_with("media/"))
+    {
+        contents.insert(key.clone(), lake.get(&key).await);
+    }
+    contents
+}
+
+/// Nothing of two people is left, and nothing that the lake does brings them back.
+async fn forgets_two_people(lake: Lake) {
+    let scene = Scene::new().await;
+    let range = range(&scene.sim);
+    scene.fill(&lake).await;
+    let before = contents(&lake).await;
+    // The search finds what is there, in places of every kind.
+    let found = leaks(&before, &scene.strings).join("\n");
+    for place in [
+        "raw/reports/",
+        ".xlsx",
+        "raw/meta/",
+        "shelves",
+        "participants/",
+        "report_rows/",
+        "delta/",
+        "lesson_attendance/",
+    ] {
+        assert!(found.contains(place), "{place}");
+    }
+
+    let planned = scene
+        .command(&lake, &scene.forget(&["--dry-run"]))
+        .run()
+        .await
+        .expect(0);
+    assert!(
+        planned.stdout.contains("would be destroyed"),
+        "{}",
+        planned.stdout
+    );
+    assert!(contents(&lake).await == before, "a dry run wrote something");
+
+    let act = scene.folder.path().join("act.md");
+    let options = ["--act", act.to_str().unwrap(), "--operator", "Оператор Петрова"];
+    let done = scene
+        .command(&lake, &scene.forget(&options))
+        .run()
+        .await
+        .expect(0);
+    let expected = without(&tables(&before), &scene.strings);
+    let check = async |step: &str| {
+        let now = contents(&lake).await;
+        assert_eq!(leaks(&now, &scene.strings), Vec::<String>::new(), "{step}");
+        let tables = tables(&now);
+        assert_eq!(
+            tables.keys().collect::<Vec<_>>(),
+            expected.keys().collect::<Vec<_>>(),
+            "{step}"
+        );
+        for (key, rows) in &expected {
+            assert_eq!(&tables[key], rows, "{step}: {key}");
+        }
+        scene
+            .command(&lake, &["verify", "--deep", "--rebuild"])
+            .run()
+            .await
+            .expect(0);
+    };
+    check("forget").await;
+    let json = std::fs::read_to_string(act.with_extension("json")).unwrap();
+    for text in [
+        &std::fs::read_to_string(&act).unwrap(),
+        &json,
+        &done.stdout,
+        &done.stderr,
+    ] {
+        let told = scene.strings.iter().find(|string| text.contains(*string));
+        assert_eq!(told, None, "{text}");
+    }
+    let act: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&act["operator"], &act["people"]),
+        (&"Оператор Петрова".into(), &2.into())
+    );
+    let gone = |table: &str| {
+        let rows = |of: &Rows| -> usize {
+            let prefix = format!("{table}/");
+            of.iter()
+                .filter(|(key, _)| key.starts_with(&prefix))
+                .map(|(_, rows)| rows.len())
+                .sum()
+        };
+        rows(&tables(&before)) - rows(&expected)
+    };
+    for table in [
+        "participants",
+        "messages",
+        "lesson_attendance",
+        "report_rows",
+        "user_meta",
+        "hierarchy",
+    ] {
+        let counts = act["rows"][table]
+            .as_object()
+            .unwrap_or_else(|| panic!("{table}: {act}"));
+        let counted: u64 = counts.values().map(|count| count.as_u64().unwrap()).sum();
+        assert!(
+            counted > 0 && counted == gone(table) as u64,
+            "{table}: {counted}, {}",
+            gone(table)
+        );
+    }
+
+    scene
+        .command(&lake, &backfill(&range, &["--force"]))
+        .run()
+        .await
+        .expect(0);
+    check("backfill --force").await;
+    let imported = scene
+        .command(&lake, &["meta", "import", &scene.lessons])
+        .run()
+        .await
+        .expect(0);
+    assert!(imported.stderr.contains("who were erased"), "{}", imported.stderr);
+    check("meta import").await;
+    let rebuild = ["rebuild", &range[0], &range[1], &range[2], &range[3]];
+    scene.command(&lake, &rebuild).run().await.expect(0);
+    check("rebuild").await;
+    // A repair fetches a damaged report again.
+    let report = lake
+        .keys()
+        .await
+        .into_keys()
+        .find(|key| key.starts_with("raw/reports/") && key.ends_with(".json"));
+    lake.put(&report.unwrap(), "{").await;
+    scene.command(&lake, &["verify", "--deep"]).run().await.expect(5);
+    scene
+        .command(&lake, &["verify", "--deep", "--repair"])
+        .run()
+        .await
+        .expect(0);
+    check("verify --repair").await;
+    let again = scene.command(&lake, &scene.forget(&[])).run().await.expect(0);
+    assert!(
+        again.stdout.contains("the lake has nothing of these people"),
+        "{}",
+        again.stdout
+    );
+    lake.drop_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_people_leave_a_folder_and_nothing_brings_them_back() {
+    forgets_two_people(Lake::folder()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_people_leave_a_bucket_and_nothing_brings_them_back() {
+    forgets_two_people(Lake::s3().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_command_destroys_nothing() {
+    let scene = Scene::new().await;
+    let lake = Lake::folder();
+    scene
+        .command(&lake, &["forget", "--user", "x"])
+        .run()
+        .await
+        .expect(4);
+    scene.fill(&lake).await;
+    let before = lake.contents().await;
+    for args in [
+        &["forget"][..],
+        &["forget", "--user", " "],
+        &["forget", "--email", "nobody"],
+        &["forget", "--user", "u", "--act", "/no/such/folder/act.md"],
+    ] {
+        scene.command(&lake, args).run().await.expect(2);
+    }
+    assert!(lake.contents().await == before);
+    let nobody = scene
+        .command(&lake, &["forget", "--user", "no-such-user"])
+        .run()
+        .await
+        .expect(0);
+    assert!(
+        nobody.stdout.contains("nothing of these people"),
+        "{}",
+        nobody.stdout
+    );
+    let changed: Vec<_> = lake
+        .contents()
+        .await
+        .into_iter()
+        .filter(|(key, bytes)| before.get(key) != Some(bytes))
+        .collect();
+    let changed: Vec<_> = changed.iter().map(|(key, _)| key.as_str()).collect();
+    assert!(
+        changed
+            .iter()
+            .all(|key| key.starts_with("_telelake/erasures/") || *key == "_telelake/store.json"),
+        "{changed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_of_their_calls_are_listed_or_deleted_and_not_fetched_again() {
+    let scene = Scene::new().await;
+    let lake = Lake::folder();
+    scene.fill(&lake).await;
+    let calls: BTreeSet<String> = {
+        let school = scene.sim.school();
+        let has = |call: &&telelake::simulator::Call| {
+            call.participants.iter().any(|person| {
+                person
+                    .external_user_id
+                    .as_ref()
+                    .is_some_and(|user| scene.users.contains(user))
+            })
+        };
+        school
+            .calls
+            .iter()
+            .filter(has)
+            .map(|call| call.id.clone())
+            .collect()
+    };
+    let media = async || -> BTreeSet<String> {
+        lake.keys()
+            .await
+            .into_keys()
+            .filter(|key| key.starts_with("media/"))
+            .collect()
+    };
+    let before = media().await;
+    let (theirs, others): (BTreeSet<_>, BTreeSet<_>) = before
+        .iter()
+        .cloned()
+        .partition(|key| calls.iter().any(|call| key.contains(call.as_str())));
+    assert!(!theirs.is_empty() && !others.is_empty());
+    let listed = scene.command(&lake, &scene.forget(&[])).run().await.expect(0);
+    assert_eq!(media().await, before);
+    for key in theirs.iter().take(3) {
+        assert!(listed.stdout.contains(key), "{}", listed.stdout);
+    }
+    let other = Lake::folder();
+    scene.fill(&other).await;
+    let media = async || -> BTreeSet<String> {
+        other
+            .keys()
+            .await
+            .into_keys()
+            .filter(|key| key.starts_with("media/"))
+            .collect()
+    };
+    let done = scene
+        .command(&other, &scene.forget(&["--recordings", "delete"]))
+        .run()
+        .await
+        .expect(0);
+    assert!(done.stdout.contains("recordings"), "{}", done.stdout);
+    assert_eq!(media().await, others);
+    scene
+        .command(&other, &backfill(&range(&scene.sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(media().await, others);
+    let rows = other.rows("recordings", &["call_id", "status", "uri"]).await;
+    let (gone, kept): (Vec<_>, Vec<_>) = rows.iter().partition(|row| calls.contains(&row["call_id"]));
+    assert!(
+        !gone.is_empty() && gone.iter().all(|row| row["uri"].is_empty()),
+        "{gone:?}"
+    );
+    assert!(kept.iter().any(|row| !row["uri"].is_empty()));
+    scene
+        .command(&other, &["verify", "--deep", "--rebuild"])
+        .run()
+        .await
+        .expect(0);
+}
+
+/// The tables of a day are all that the lake has of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_leaves_days_whose_reports_are_not_kept() {
+    let scene = Scene::new().await;
+    std::fs::write(
+        scene.folder.path().join("key"),
+        "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+    )
+    .unwrap();
+    let key_file = scene.folder.path().join("key").display().to_string();
+    for profile in ["none", "pseudonymous"] {
+        let lake = Lake::folder();
+        let command = |args: &[&str]| {
+            let command = scene.command(&lake, args).env("TELELAKE_PRIVACY__RAW", "none");
+            command
+                .env("TELELAKE_PRIVACY__PROFILE", profile)
+                .env("TELELAKE_PRIVACY__KEY_FILE", &key_file)
+        };
+        command(&["meta", "import", &scene.lessons]).run().await.expect(0);
+        command(&backfill(&range(&scene.sim), &[])).run().await.expect(0);
+        let before = contents(&lake).await;
+        assert!(!before.keys().any(|key| key.starts_with("raw/reports/")));
+        let key = telelake::pseudonym::PseudonymKey::new(b"0f1e2d3c4b5a69788796a5b4c3d2e1f0");
+        let mut strings = scene.strings.clone();
+        if profile == "pseudonymous" {
+            strings = strings
+                .iter()
+                .map(|string| key.of(string))
+                .chain(strings.clone())
+                .collect();
+        }
+        assert!(
+            leaks(&before, &strings)
+                .iter()
+                .any(|leak| leak.contains("participants/"))
+        );
+        command(&scene.forget(&[])).run().await.expect(0);
+        let now = contents(&lake).await;
+        assert_eq!(leaks(&now, &strings), Vec::<String>::new(), "{profile}");
+        let (expected, tables) = (without(&tables(&before), &strings), tables(&now));
+        for (key, rows) in &expected {
+            assert_eq!(tables.get(key), Some(rows), "{profile}: {key}");
+        }
+        command(&["verify", "--deep"]).run().await.expect(0);
+    }
+}
