@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
+use chrono::TimeDelta;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use telelake::pseudonym::PseudonymKey;
@@ -27,6 +28,7 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let sim = Simulator::start(Options { rooms: 4, ..small() }).await.unwrap();
+        sim.edit(repeat_a_lesson);
         let folder = tempfile::tempdir().unwrap();
         let lessons = write(folder.path(), "lessons.jsonl", &lesson_data(&sim.school()));
         std::fs::write(folder.path().join("key"), format!("{KEY}\n")).unwrap();
@@ -74,9 +76,27 @@ impl Scene {
     }
 }
 
+/// A user who is in a lesson on its second date alone, and without lesson data.
+const SECOND_DATE_ONLY: &str = "lms-second-date-only";
+
+/// Holds the first lesson once more a day later, so that its attendance is made from the tables of two days.
+fn repeat_a_lesson(school: &mut School) {
+    let first = school
+        .calls
+        .iter()
+        .find(|call| !call.is_breakout)
+        .unwrap()
+        .id
+        .clone();
+    let second = school.add_call_like(&first, TimeDelta::days(1)).unwrap();
+    let call = school.call_mut(&second).unwrap();
+    call.participants[1].external_user_id = Some(SECOND_DATE_ONLY.into());
+}
+
 /// The lesson data of the school, with people in levels, lists and attributes of the school's own.
 fn lesson_data(school: &School) -> Vec<Value> {
     let mut payloads = school.lesson_data();
+    payloads.retain(|payload| payload["externalUserId"] != SECOND_DATE_ONLY);
     for payload in &mut payloads {
         let user = payload["externalUserId"].as_str().unwrap().to_owned();
         let meta = &mut payload["meta"];
@@ -291,6 +311,26 @@ async fn a_pseudonymous_night_leaves_no_personal_data_and_the_same_joins() {
         assert!(!expected.is_empty(), "{table}");
         assert_eq!(rows(&lake, table, columns, None).await, expected, "{table}");
     }
+    // A lesson of two dates has one row for each user, also for the one of whom only the other day's table knows.
+    let attendance = lake
+        .rows(
+            "lesson_attendance",
+            &["external_user_id", "external_meeting_id", "call_ids", "date"],
+        )
+        .await;
+    let guest: Vec<&Row> = attendance
+        .iter()
+        .filter(|row| row["external_user_id"] == key.of(SECOND_DATE_ONLY))
+        .collect();
+    let meeting = &guest[0]["external_meeting_id"];
+    let dates: BTreeSet<&str> = attendance
+        .iter()
+        .filter(|row| row["external_meeting_id"] == *meeting)
+        .map(|row| row["date"].as_str())
+        .collect();
+    assert_eq!((guest.len(), dates.len()), (1, 1), "{guest:?}");
+    let both = |row: &&Row| row["external_meeting_id"] == *meeting && row["call_ids"].contains(',');
+    assert!(attendance.iter().filter(both).count() > 2);
     // Levels that are no people keep their entities, and a teacher's level joins with the teacher.
     let levels = lake
         .rows(

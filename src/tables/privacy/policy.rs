@@ -246,8 +246,8 @@ impl Rules {
         }
         take(&format!("{:?} {}", self.other_cells, self.drops_headless));
         take(self.key_check.as_deref().unwrap_or_default());
-        for list in words::LISTS {
-            take(&list.words.join(" "));
+        for (_, words) in words::LISTS {
+            take(&words.join(" "));
         }
         hex::encode(hasher.finalize())
     }

@@ -213,48 +213,16 @@ pub(crate) const CONTACTS_RU: &[&str] = &[
 /// Words for ids.
 pub(crate) const IDS: &[&str] = &["id", "ids", "uid", "uuid", "guid"];
 
-/// A list of words with its title in documents.
-pub(crate) struct WordList {
-    /// What a word of the list does.
-    pub title: &'static str,
-    /// The words, in lower case.
-    pub words: &'static [&'static str],
-}
-
-/// All lists.
-pub(crate) const LISTS: [WordList; 8] = [
-    WordList {
-        title: "people",
-        words: PEOPLE,
-    },
-    WordList {
-        title: "people, beginnings of Russian words",
-        words: PEOPLE_RU,
-    },
-    WordList {
-        title: "no single person, after a word for people",
-        words: COLLECTIVE,
-    },
-    WordList {
-        title: "names of people",
-        words: NAMES,
-    },
-    WordList {
-        title: "names of people, before `name`",
-        words: BEFORE_NAME,
-    },
-    WordList {
-        title: "contacts and other data of a person",
-        words: CONTACTS,
-    },
-    WordList {
-        title: "contacts, beginnings of Russian words",
-        words: CONTACTS_RU,
-    },
-    WordList {
-        title: "ids, which become pseudonyms after a word for people",
-        words: IDS,
-    },
+/// All lists, each with its title in documents.
+pub(crate) const LISTS: [(&str, &[&str]); 8] = [
+    ("people", PEOPLE),
+    ("people, beginnings of Russian words", PEOPLE_RU),
+    ("no single person, after a word for people", COLLECTIVE),
+    ("names of people", NAMES),
+    ("names of people, before `name`", BEFORE_NAME),
+    ("contacts and other data of a person", CONTACTS),
+    ("contacts, beginnings of Russian words", CONTACTS_RU),
+    ("ids, which become pseudonyms after a word for people", IDS),
 ];
 
 /// What the name of a value says of it.
