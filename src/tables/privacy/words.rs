@@ -2,6 +2,9 @@
 //!
 //! `docs/privacy.md` lists the words; a test compares them.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use crate::lake::table::{PersonalData, Type};
 
 /// Words for people. A level, object or field named by one of them is of a person, unless the next word is one of
@@ -236,6 +239,28 @@ pub(crate) enum NameMeaning {
     Personal,
 }
 
+/// The most names whose meaning is kept.
+const MOST_KEPT: usize = 4096;
+
+/// The meanings of names that were asked for before: the same names come in every row.
+#[derive(Debug, Default)]
+pub(crate) struct KnownMeanings(RefCell<HashMap<String, NameMeaning>>);
+
+impl KnownMeanings {
+    /// The [`meaning`] of a name.
+    pub fn of(&self, path: &str) -> NameMeaning {
+        let mut known = self.0.borrow_mut();
+        if let Some(meaning) = known.get(path) {
+            return *meaning;
+        }
+        let meaning = meaning(path);
+        if known.len() < MOST_KEPT {
+            known.insert(path.to_owned(), meaning);
+        }
+        meaning
+    }
+}
+
 /// The meaning of a name, which may be a dotted path.
 pub(crate) fn meaning(path: &str) -> NameMeaning {
     if looks_like_contact(path) {
@@ -263,7 +288,7 @@ pub(crate) fn meaning(path: &str) -> NameMeaning {
     }
 }
 
-/// True if a level's key or path is that of people: one of its keys names a person.
+/// True if a level's path is that of people: one of its keys names a person.
 pub(crate) fn is_of_people(path: &str) -> bool {
     path.split('.').any(|segment| names_a_person(&words(segment)))
 }
