@@ -343,7 +343,7 @@ pub fn build_lesson_tables(
         let name = is_treated
             .then(|| meta.get(lesson::user_fullname)?.to_text())
             .flatten();
-        for level in levels::levels(&meta) {
+        for level in levels::levels(&meta, is_treated) {
             let people = is_treated.then(|| level_columns.people(&level, name.clone(), &meanings));
             let mut row = TableRow::new(level_columns.cells(&entry, level));
             row.people = people.map(Box::new);

@@ -268,6 +268,9 @@ pub(crate) fn meaning(path: &str) -> NameMeaning {
     }
     let (mut of_person, mut last) = (false, Vec::new());
     for segment in path.split('.') {
+        if of_person && !is_field(segment) {
+            return NameMeaning::Personal;
+        }
         let words = words(segment);
         if has_contact_or_name(&words) {
             return NameMeaning::Personal;
@@ -286,6 +289,19 @@ pub(crate) fn meaning(path: &str) -> NameMeaning {
         (false, _) if ["name", "имя"].contains(&path.to_lowercase().as_str()) => NameMeaning::Personal,
         (false, _) => NameMeaning::Neutral,
     }
+}
+
+/// The most digits of the number of an element. A longer one may be an id.
+const INDEX_DIGITS: usize = 3;
+
+/// True if a name below that of a person is one of a field. Others are keys of people: their names, ids or addresses.
+pub(crate) fn is_field(name: &str) -> bool {
+    let is_index = name.len() <= INDEX_DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
+    let is_word = name.starts_with(|char: char| char.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    is_index || is_word
 }
 
 /// True if a level's path is that of people: one of its keys names a person.
@@ -410,6 +426,9 @@ mod tests {
         for (path, expected) in [
             ("teacher_id", NameMeaning::PersonId),
             ("curators.0.id", NameMeaning::PersonId),
+            ("students.Иванов Иван.id", NameMeaning::Personal),
+            ("students.lms-17.id", NameMeaning::Personal),
+            ("students.4711.id", NameMeaning::Personal),
             ("createdBy", NameMeaning::Personal),
             ("main_teacher", NameMeaning::Personal),
             ("tutor.name", NameMeaning::Personal),

@@ -88,7 +88,6 @@ pub(super) const COMPARED: [(&str, &[(&str, char)]); 8] = [
         &[
             ("external_meeting_id", 'k'),
             ("external_user_id", 'p'),
-            ("path", 'k'),
             ("depth", 'k'),
         ],
     ),

@@ -109,6 +109,8 @@ fn lesson_data(school: &School) -> Vec<Value> {
         meta["responsible"] = json!("Ответова Ада");
         meta["comment"] = json!("звонить +7 912 555-66-77 или zinaida@school.example");
         meta["shown_as"] = name;
+        meta["families"] =
+            json!({"curators": {"Ключева Эмма": {"id": "cur-4712", "rank": {"kind": "lead"}}}});
         meta["contract"] = json!({"signed_by": "Подписова Яна", "number": "17/2026"});
         meta["floor"] = json!("third floor");
     }
@@ -129,6 +131,8 @@ fn personal(school: &School) -> BTreeSet<String> {
         "Куратова Зинаида",
         "zinaida@school.example",
         "cur-4711",
+        "cur-4712",
+        "Ключева Эмма",
         "Наставников Лев",
         "Ответова Ада",
         "+7 912 555-66-77",

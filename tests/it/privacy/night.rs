@@ -98,6 +98,8 @@ async fn assert_open_data(lake: &Lake) {
         "{:?}",
         of("contract").first()
     );
+    let keyed = lake.rows("hierarchy", &["path"]).await;
+    assert!(keyed.iter().any(|row| row["path"] == "families.curators.*.rank"));
     let metas = lake.rows("user_meta", &["attributes"]).await;
     assert!(
         metas
