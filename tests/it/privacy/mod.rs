@@ -117,7 +117,7 @@ fn lesson_data(school: &School) -> Vec<Value> {
     payloads
 }
 
-/// The strings of the school's world that say something of people.
+/// The strings of the school's world that say something of people, and the key of their pseudonyms.
 fn personal(school: &School) -> BTreeSet<String> {
     let people = school.calls.iter().flat_map(|call| &call.participants);
     let mut strings: BTreeSet<String> = people
@@ -139,6 +139,7 @@ fn personal(school: &School) -> BTreeSet<String> {
         "Подписова Яна",
     ];
     strings.extend(of_lessons.map(str::to_owned));
+    strings.insert(KEY.to_owned());
     strings
 }
 
