@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::clean::Cleaner;
 use super::policy::PrivacyPolicy;
 use super::treatment::Treatment;
-use super::words::{KnownMeanings, looks_like_contact};
+use super::words::KnownMeanings;
 use crate::error::Result;
 use crate::lake::table::{PersonalData, Table, Type};
 use crate::tables::parquet::cell::Cell;
@@ -157,7 +157,7 @@ impl<'p> RowTreater<'p> {
             (Treatment::Keep, cell) => cell,
             (Treatment::Null, _) | (_, Cell::Null) => Cell::Null,
             (Treatment::Hash, cell) => self.hash(column.index, cell),
-            (Treatment::HashOfPeople, Cell::Text(text)) if of_person || looks_like_contact(&text) => {
+            (Treatment::HashOfPeople, Cell::Text(text)) if of_person || !cleaner.is_neutral(&text) => {
                 self.hash(column.index, Cell::Text(text))
             }
             (Treatment::NullOfPeople, Cell::Text(text)) if of_person || !cleaner.is_neutral(&text) => {

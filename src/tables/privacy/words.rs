@@ -199,18 +199,20 @@ pub(crate) const CONTACTS: &[&str] = &[
     "whatsapp",
     "инн",
 ];
-/// Beginnings of Russian words for them.
+/// Beginnings of Russian words for them, and for names.
 pub(crate) const CONTACTS_RU: &[&str] = &[
     "адрес",
     "ватсап",
     "контакт",
     "мобильн",
+    "отчеств",
     "паспорт",
     "почт",
     "рожден",
     "снилс",
     "телеграм",
     "телефон",
+    "фамили",
     "фото",
 ];
 /// Words for ids.
