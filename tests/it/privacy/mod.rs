@@ -20,6 +20,8 @@ use crate::support::program::{Finished, Telelake};
 
 const KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
+const OTHER_KEY: &str = "another key of the same length";
+
 /// A simulated school with lesson data that names people in many places, and the files of two keys.
 struct Scene {
     sim: Simulator,
@@ -34,7 +36,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let lessons = write(folder.path(), "lessons.jsonl", &lesson_data(&sim.school()));
         std::fs::write(folder.path().join("key"), format!("{KEY}\n")).unwrap();
-        std::fs::write(folder.path().join("other-key"), "another key of the same length").unwrap();
+        std::fs::write(folder.path().join("other-key"), OTHER_KEY).unwrap();
         Self { sim, folder, lessons }
     }
 

@@ -132,6 +132,12 @@ async fn assert_told(scene: &Scene, lake: &Lake) {
         .run()
         .await
         .expect(0);
+    let sql = scene.pseudonymous(lake, &["sql"]).run().await.expect(0);
+    assert!(
+        sql.stdout.contains("IS 'Pseudonym, HMAC-SHA-256 of the value"),
+        "{}",
+        sql.stdout
+    );
     assert!(
         schema.stdout.contains("Pseudonym, HMAC-SHA-256 of the value"),
         "{}",
