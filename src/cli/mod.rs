@@ -201,7 +201,7 @@ pub fn main() -> ExitStatus {
 
 async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitStatus> {
     match command {
-        CliCommand::Demo(args) => demo::run(context, args).await,
+        CliCommand::Demo(args) => Box::pin(demo::run(context, args)).await,
         CliCommand::Run(args) => run::run(context, args).await,
         CliCommand::Backfill(args) => backfill::run(context, args).await,
         CliCommand::Serve(args) => serve::run(context, args).await,

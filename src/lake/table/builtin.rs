@@ -504,7 +504,7 @@ tables! {
             is_remote_drawing_allowed Bool "True if participants may draw on another's screen (API isRemoteDrawingAllowed)",
             waiting_room_audience String "Participants who have to wait until they are let in (API waitingRoomAudience)",
             breakout_rooms OpenJson "State of the breakout rooms, as JSON (API breakoutRooms)",
-            join_settings OpenJson "Data that participants are asked for on entering, as JSON (API joinSettings)",
+            join_settings Json "Data that participants are asked for on entering, as JSON (API joinSettings)",
             role_in_room String "Role of the token's user (API roleInRoom)",
             redirect_url String "Address that participants are sent to when the call ends (API redirectUrl)",
             last_call_at Timestamp "Time when the room last had a call (API lastCallAt)",

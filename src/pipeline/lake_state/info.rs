@@ -19,6 +19,9 @@ const TRIES: usize = 20;
 /// The way out for a store without a lake.
 const NO_LAKE: &str = "check store.url; the first run or backfill makes the lake";
 
+/// Lost conditional writes after which a process gives up.
+const TRIES: usize = 10;
+
 /// The description of a store, written before anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreInfo {
@@ -139,43 +142,34 @@ impl StoreInfo {
         privacy: &PrivacyPolicy,
         now: DateTime<Utc>,
     ) -> Result<Option<(Self, bool)>> {
-        let Some(info) = Self::open_with_key(store, zone, privacy).await? else {
-            return Ok(None);
-        };
-        let (mut info, version, written) = info;
-        if info.dialect(store).is_some() {
-            return Ok(Some((info, written)));
-        }
-        info.record_probe(store, store.probe().await?, now);
-        tracing::info!(
-            url = info.url,
-            conditional_writes = info.conditional_writes,
-            "the lake has another address than before: the store was probed again"
-        );
-        let probed = info.write(store, Condition::Unchanged(version)).await?;
-        Ok(Some((info, written || probed)))
-    }
-
-    /// Reads the description and checks zone and key. Notes the key if the lake has none; then the flag is true.
-    async fn open_with_key(
-        store: &dyn Store,
-        zone: Tz,
-        privacy: &PrivacyPolicy,
-    ) -> Result<Option<(Self, Version, bool)>> {
-        let mut written = false;
-        loop {
+        for _ in 0..TRIES {
             let Some((mut info, version)) = read_with_version(store).await? else {
                 return Ok(None);
             };
             info.check_zone(zone)?;
             info.check_key(privacy)?;
-            if !info.lacks_key(privacy) {
-                return Ok(Some((info, version, written)));
+            let (has_moved, lacks_key) = (info.dialect(store).is_none(), info.lacks_key(privacy));
+            if !has_moved && !lacks_key {
+                return Ok(Some((info, false)));
             }
-            info.privacy_key_check = privacy.key_check().map(str::to_owned);
-            // If another process was faster, its key is checked.
-            written |= info.write(store, Condition::Unchanged(version)).await?;
+            if has_moved {
+                info.record_probe(store, store.probe().await?, now);
+                tracing::info!(
+                    url = info.url,
+                    conditional_writes = info.conditional_writes,
+                    "the lake has another address than before: the store was probed again"
+                );
+            }
+            if lacks_key {
+                info.privacy_key_check = privacy.key_check().map(str::to_owned);
+            }
+            let written = info.write(store, Condition::Unchanged(version)).await?;
+            // Another process's probe is as good as ours, but its key must be checked.
+            if written || !lacks_key {
+                return Ok(Some((info, written)));
+            }
         }
+        Err(busy())
     }
 
     /// Notes the privacy policy that all tables were built under; true if it was not noted before.
@@ -183,7 +177,7 @@ impl StoreInfo {
     /// # Errors
     /// Any error of the store.
     pub(crate) async fn note_policy(store: &dyn Store, privacy: &PrivacyPolicy) -> Result<bool> {
-        loop {
+        for _ in 0..TRIES {
             let Some((mut info, version)) = read_with_version(store).await? else {
                 return Ok(false);
             };
@@ -195,6 +189,7 @@ impl StoreInfo {
                 return Ok(true);
             }
         }
+        Err(busy())
     }
 
     /// True if the tables of no single day were built under this policy.
@@ -233,7 +228,7 @@ impl StoreInfo {
         let written = info.write(store, Condition::Absent).await?;
         if !written && privacy.key_check().is_some() {
             // Another process was first, perhaps with another key.
-            if let Some((theirs, _, _)) = Self::open_with_key(store, zone, privacy).await? {
+            if let Some((theirs, _)) = Self::open(store, zone, privacy, now).await? {
                 info = theirs;
             }
         }
@@ -299,6 +294,11 @@ pub async fn warn_without_lake(store: &dyn Store) -> Result<()> {
         tracing::warn!("{}: there is no lake here; {NO_LAKE}", store.url());
     }
     Ok(())
+}
+
+fn busy() -> Error {
+    let message = "other processes keep changing it; run the command again";
+    Error::new(ErrorKind::Precondition, key::STORE_INFO, message)
 }
 
 /// The error of a store without a lake.

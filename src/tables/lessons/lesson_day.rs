@@ -26,7 +26,7 @@ use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::{RowPeople, TableRow};
 use crate::tables::parquet::sink::{Sink, TableFile};
 use crate::tables::privacy::policy::PrivacyPolicy;
-use crate::tables::privacy::words::{self, NameMeaning};
+use crate::tables::privacy::words::{self, KnownMeanings, NameMeaning};
 use crate::tables::report::node::JsonObject;
 
 /// The level of compression. Keys repeat in every line, so that a low level does well.
@@ -366,6 +366,7 @@ pub fn build_lesson_tables(
     let mut of_metas = Sink::new(metas, policy);
     let mut of_levels = Sink::new(levels, policy);
     let is_treated = policy.treatments(hierarchy::NAME).is_some();
+    let meanings = KnownMeanings::default();
     let (meta_columns, level_columns) = (MetaColumns::of(metas), LevelColumns::of(levels));
     let mut lines = Lines::new(date, stored)?;
     while let Some(line) = lines.next_line()? {
@@ -379,8 +380,8 @@ pub fn build_lesson_tables(
         let name = is_treated
             .then(|| meta.get(lesson::user_fullname)?.to_text())
             .flatten();
-        for level in levels::levels(&meta) {
-            let people = is_treated.then(|| level_columns.people(&level, name.clone()));
+        for level in levels::levels(&meta, is_treated) {
+            let people = is_treated.then(|| level_columns.people(&level, name.clone(), &meanings));
             let mut row = TableRow::new(level_columns.cells(&entry, level));
             row.people = people.map(Box::new);
             of_levels.push(&mut row)?;
@@ -449,12 +450,17 @@ impl LevelColumns {
     }
 
     /// What a level says of people. Everything below a person is of that person.
-    fn people<'v>(&self, level: &levels::Level<'v>, name: Option<Cow<'v, str>>) -> RowPeople<'v> {
+    fn people<'v>(
+        &self,
+        level: &levels::Level<'v>,
+        name: Option<Cow<'v, str>>,
+        meanings: &KnownMeanings,
+    ) -> RowPeople<'v> {
         let [.., parent_id, _, id, title, attributes] = self.level;
         let outer = level.path.rsplit_once('.').map_or("", |(outer, _)| outer);
         let is_person = words::is_of_people(&level.path);
         let says = |key: &Option<Cow<'v, str>>| {
-            let meaning = key.as_ref().map(|key| words::meaning(key));
+            let meaning = key.as_ref().map(|key| meanings.of(key));
             // A level's own `name` is not that of the user.
             meaning.is_some_and(|meaning| meaning != NameMeaning::Neutral) && key.as_deref() != Some("name")
         };

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::tables::privacy::words;
 use crate::tables::report::node::{JsonObject, Node};
 
 /// A level above a user in a meeting: a group, a course, or a level of the school's own.
@@ -30,32 +31,58 @@ pub(super) struct Level<'n> {
 }
 
 /// The levels of lesson data, outer ones first. Objects in an array are levels under the array's key.
-pub(super) fn levels<'n>(meta: &'n JsonObject<'_>) -> Vec<Level<'n>> {
+/// With `hides_people`, a key that is data of a person, such as a name or an address, becomes `*`.
+pub(super) fn levels<'n>(meta: &'n JsonObject<'_>, hides_people: bool) -> Vec<Level<'n>> {
     let mut levels = Vec::new();
-    walk(meta, None, &mut levels);
+    walk(meta, None, hides_people, &mut levels);
     levels
 }
 
 /// Adds the levels of an object; `parent` is the position of the level that the object is.
-fn walk<'n>(object: &'n JsonObject<'_>, parent: Option<usize>, levels: &mut Vec<Level<'n>>) {
+fn walk<'n>(
+    object: &'n JsonObject<'_>,
+    parent: Option<usize>,
+    hides_people: bool,
+    levels: &mut Vec<Level<'n>>,
+) {
     for (name, value) in object.iter() {
-        enter(name, value, parent, levels);
+        enter(name, value, parent, hides_people, levels);
     }
 }
 
 /// The parser limits how deep a value nests, so this ends.
-fn enter<'n>(name: &'n str, value: &'n Node<'_>, parent: Option<usize>, levels: &mut Vec<Level<'n>>) {
+fn enter<'n>(
+    name: &'n str,
+    value: &'n Node<'_>,
+    parent: Option<usize>,
+    hides_people: bool,
+    levels: &mut Vec<Level<'n>>,
+) {
     match value {
         Node::Object(inner) => {
-            let level = level(name, parent.map(|at| &levels[at]), inner);
+            let mut level = level(name, parent.map(|at| &levels[at]), inner);
+            if hides_people && is_key_of_person(name, parent.map(|at| &levels[at])) {
+                level.path.truncate(level.path.len() - name.len());
+                level.path.push_str(HIDDEN);
+                level.name = HIDDEN;
+            }
             levels.push(level);
-            walk(inner, Some(levels.len() - 1), levels);
+            walk(inner, Some(levels.len() - 1), hides_people, levels);
         }
         Node::List(elements) => elements
             .iter()
-            .for_each(|element| enter(name, element, parent, levels)),
+            .for_each(|element| enter(name, element, parent, hides_people, levels)),
         _ => {}
     }
+}
+
+/// The level's key in the place of one that is data of a person.
+const HIDDEN: &str = "*";
+
+/// True if the key of a level is data of a person: an address, or a key below a level of people that is no field's name.
+fn is_key_of_person(name: &str, parent: Option<&Level<'_>>) -> bool {
+    let is_below_people = parent.is_some_and(|parent| words::is_of_people(&parent.path));
+    words::looks_like_contact(name) || (is_below_people && !words::is_field(name))
 }
 
 /// The fields come sorted, because lesson data is stored so.

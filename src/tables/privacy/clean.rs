@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::treatment::EntryTreatment;
-use super::words::{NameMeaning, looks_like_contact, meaning};
+use super::words::{KnownMeanings, NameMeaning, looks_like_contact};
 
 /// Takes people out of data: by names, by the form of values, and by the values that the row has of its own person.
 pub(crate) struct Cleaner<'c> {
@@ -13,12 +13,14 @@ pub(crate) struct Cleaner<'c> {
     pub pseudonym: &'c dyn Fn(&str) -> String,
     /// The personal values of the row that its columns lose.
     pub own: &'c [String],
+    /// The meanings of names.
+    pub meanings: &'c KnownMeanings,
 }
 
 impl Cleaner<'_> {
     /// The value of an entry as it may be written; none if it must be left out.
     fn text<'v>(&self, path: &str, value: Cow<'v, str>) -> Option<Cow<'v, str>> {
-        match meaning(path) {
+        match self.meanings.of(path) {
             NameMeaning::Neutral => self.is_neutral(&value).then_some(value),
             NameMeaning::PersonId => Some((self.pseudonym)(&value).into()),
             NameMeaning::Personal => None,

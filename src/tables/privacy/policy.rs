@@ -17,6 +17,8 @@ use crate::pseudonym::PseudonymKey;
 const KEY_CHECK: &str = "telelake: the key of the pseudonyms";
 /// The fewest characters of a key. With a shorter one somebody could find the ids by trying keys.
 const SHORTEST_KEY: usize = 16;
+/// The configuration key that names the key's file.
+const KEY_FILE: &str = "privacy.key_file";
 /// Raise it if a treatment computes something else. Then what is already built is built again.
 const VERSION: u32 = 1;
 
@@ -69,7 +71,7 @@ impl PrivacyPolicy {
                 (UnknownData::Keep, Profile::Pseudonymous | Profile::Minimal) => EntryTreatment::Clean,
             },
             key: None,
-            key_place: String::new(),
+            key_place: KEY_FILE.to_owned(),
             key_check: None,
             digest: String::new(),
         };
@@ -101,7 +103,7 @@ impl PrivacyPolicy {
         let Some(rules) = self.0.clone().filter(|rules| rules.hashed.is_some()) else {
             return Ok(self);
         };
-        let place = format!("privacy.key_file {file}").trim_end().to_owned();
+        let place = format!("{KEY_FILE} {file}").trim_end().to_owned();
         let refuse = |why: String| {
             Err(Error::new(ErrorKind::Config, &place, why).hint(
                 "make a key by `openssl rand -hex 32`, in a file outside of the lake that only telelake may read, and \
@@ -138,9 +140,7 @@ impl PrivacyPolicy {
 
     /// The place of the key, for errors.
     pub fn key_place(&self) -> &str {
-        self.0
-            .as_ref()
-            .map_or("privacy.key_file", |rules| rules.key_place.as_str())
+        self.0.as_ref().map_or(KEY_FILE, |rules| rules.key_place.as_str())
     }
 
     /// The digest of the policy and its key; none if the policy changes nothing.
@@ -246,8 +246,8 @@ impl Rules {
         }
         take(&format!("{:?} {}", self.other_cells, self.drops_headless));
         take(self.key_check.as_deref().unwrap_or_default());
-        for list in words::LISTS {
-            take(&list.words.join(" "));
+        for (_, words) in words::LISTS {
+            take(&words.join(" "));
         }
         hex::encode(hasher.finalize())
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::clean::Cleaner;
 use super::policy::PrivacyPolicy;
 use super::treatment::Treatment;
-use super::words::looks_like_contact;
+use super::words::KnownMeanings;
 use crate::error::Result;
 use crate::lake::table::{PersonalData, Table, Type};
 use crate::tables::parquet::cell::Cell;
@@ -31,6 +31,8 @@ pub(crate) struct RowTreater<'p> {
     names_by_id: Vec<(usize, usize)>,
     /// Values that are pseudonyms already.
     pseudonyms: BTreeSet<String>,
+    /// The meanings of names in unknown data.
+    meanings: KnownMeanings,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +79,7 @@ impl<'p> RowTreater<'p> {
             own: own.collect(),
             names_by_id: names_by_id.collect(),
             pseudonyms,
+            meanings: KnownMeanings::default(),
         })
     }
 
@@ -101,6 +104,7 @@ impl<'p> RowTreater<'p> {
         let cleaner = Cleaner {
             pseudonym: &|value| self.pseudonym(value),
             own: &own,
+            meanings: &self.meanings,
         };
         for (names, ids) in &self.names_by_id {
             self.hash_ids_among_names(row, *names, *ids);
@@ -153,7 +157,7 @@ impl<'p> RowTreater<'p> {
             (Treatment::Keep, cell) => cell,
             (Treatment::Null, _) | (_, Cell::Null) => Cell::Null,
             (Treatment::Hash, cell) => self.hash(column.index, cell),
-            (Treatment::HashOfPeople, Cell::Text(text)) if of_person || looks_like_contact(&text) => {
+            (Treatment::HashOfPeople, Cell::Text(text)) if of_person || !cleaner.is_neutral(&text) => {
                 self.hash(column.index, Cell::Text(text))
             }
             (Treatment::NullOfPeople, Cell::Text(text)) if of_person || !cleaner.is_neutral(&text) => {

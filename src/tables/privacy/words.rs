@@ -2,6 +2,9 @@
 //!
 //! `docs/privacy.md` lists the words; a test compares them.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use crate::lake::table::{PersonalData, Type};
 
 /// Words for people. A level, object or field named by one of them is of a person, unless the next word is one of
@@ -196,65 +199,35 @@ pub(crate) const CONTACTS: &[&str] = &[
     "whatsapp",
     "инн",
 ];
-/// Beginnings of Russian words for them.
+/// Beginnings of Russian words for them, and for names.
 pub(crate) const CONTACTS_RU: &[&str] = &[
     "адрес",
     "ватсап",
     "контакт",
     "мобильн",
+    "отчеств",
     "паспорт",
     "почт",
     "рожден",
     "снилс",
     "телеграм",
     "телефон",
+    "фамили",
     "фото",
 ];
 /// Words for ids.
 pub(crate) const IDS: &[&str] = &["id", "ids", "uid", "uuid", "guid"];
 
-/// A list of words with its title in documents.
-pub(crate) struct WordList {
-    /// What a word of the list does.
-    pub title: &'static str,
-    /// The words, in lower case.
-    pub words: &'static [&'static str],
-}
-
-/// All lists.
-pub(crate) const LISTS: [WordList; 8] = [
-    WordList {
-        title: "people",
-        words: PEOPLE,
-    },
-    WordList {
-        title: "people, beginnings of Russian words",
-        words: PEOPLE_RU,
-    },
-    WordList {
-        title: "no single person, after a word for people",
-        words: COLLECTIVE,
-    },
-    WordList {
-        title: "names of people",
-        words: NAMES,
-    },
-    WordList {
-        title: "names of people, before `name`",
-        words: BEFORE_NAME,
-    },
-    WordList {
-        title: "contacts and other data of a person",
-        words: CONTACTS,
-    },
-    WordList {
-        title: "contacts, beginnings of Russian words",
-        words: CONTACTS_RU,
-    },
-    WordList {
-        title: "ids, which become pseudonyms after a word for people",
-        words: IDS,
-    },
+/// All lists, each with its title in documents.
+pub(crate) const LISTS: [(&str, &[&str]); 8] = [
+    ("people", PEOPLE),
+    ("people, beginnings of Russian words", PEOPLE_RU),
+    ("no single person, after a word for people", COLLECTIVE),
+    ("names of people", NAMES),
+    ("names of people, before `name`", BEFORE_NAME),
+    ("contacts and other data of a person", CONTACTS),
+    ("contacts, beginnings of Russian words", CONTACTS_RU),
+    ("ids, which become pseudonyms after a word for people", IDS),
 ];
 
 /// What the name of a value says of it.
@@ -268,6 +241,28 @@ pub(crate) enum NameMeaning {
     Personal,
 }
 
+/// The most names whose meaning is kept.
+const MOST_KEPT: usize = 4096;
+
+/// The meanings of names that were asked for before: the same names come in every row.
+#[derive(Debug, Default)]
+pub(crate) struct KnownMeanings(RefCell<HashMap<String, NameMeaning>>);
+
+impl KnownMeanings {
+    /// The [`meaning`] of a name.
+    pub fn of(&self, path: &str) -> NameMeaning {
+        let mut known = self.0.borrow_mut();
+        if let Some(meaning) = known.get(path) {
+            return *meaning;
+        }
+        let meaning = meaning(path);
+        if known.len() < MOST_KEPT {
+            known.insert(path.to_owned(), meaning);
+        }
+        meaning
+    }
+}
+
 /// The meaning of a name, which may be a dotted path.
 pub(crate) fn meaning(path: &str) -> NameMeaning {
     if looks_like_contact(path) {
@@ -275,6 +270,9 @@ pub(crate) fn meaning(path: &str) -> NameMeaning {
     }
     let (mut of_person, mut last) = (false, Vec::new());
     for segment in path.split('.') {
+        if of_person && !is_field(segment) {
+            return NameMeaning::Personal;
+        }
         let words = words(segment);
         if has_contact_or_name(&words) {
             return NameMeaning::Personal;
@@ -295,7 +293,20 @@ pub(crate) fn meaning(path: &str) -> NameMeaning {
     }
 }
 
-/// True if a level's key or path is that of people: one of its keys names a person.
+/// The most digits of the number of an element. A longer one may be an id.
+const INDEX_DIGITS: usize = 3;
+
+/// True if a name below that of a person is one of a field. Others are keys of people: their names, ids or addresses.
+pub(crate) fn is_field(name: &str) -> bool {
+    let is_index = name.len() <= INDEX_DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
+    let is_word = name.starts_with(|char: char| char.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    is_index || is_word
+}
+
+/// True if a level's path is that of people: one of its keys names a person.
 pub(crate) fn is_of_people(path: &str) -> bool {
     path.split('.').any(|segment| names_a_person(&words(segment)))
 }
@@ -417,6 +428,9 @@ mod tests {
         for (path, expected) in [
             ("teacher_id", NameMeaning::PersonId),
             ("curators.0.id", NameMeaning::PersonId),
+            ("students.Иванов Иван.id", NameMeaning::Personal),
+            ("students.lms-17.id", NameMeaning::Personal),
+            ("students.4711.id", NameMeaning::Personal),
             ("createdBy", NameMeaning::Personal),
             ("main_teacher", NameMeaning::Personal),
             ("tutor.name", NameMeaning::Personal),

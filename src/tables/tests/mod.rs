@@ -6,6 +6,7 @@ mod language;
 mod own;
 mod polls;
 mod presence;
+mod privacy;
 mod stays;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 mod language;
 mod odd;
+mod privacy;
 mod texts;
 
 use super::*;
