@@ -43,11 +43,7 @@ pub(super) async fn vacuum(
     let mut keys: Vec<String> = data.map(|object| object.key.clone()).collect();
     keys.extend(old_log_files(&LogFiles::of(table, listed.clone()), cutoff));
     let count = keys.len();
-    stream::iter(keys)
-        .map(|key| async move { store.delete(&key).await })
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+    delete_all(store, keys).await?;
     Ok(count)
 }
 
@@ -72,23 +68,29 @@ pub(super) async fn purge(store: &dyn Store, table: &str, now: DateTime<Utc>) ->
         let is_orphan = || made.is_some_and(|made| made < now - YOUNG);
         !state.files.contains_key(path) && made.is_some() && (state.removed.contains_key(path) || is_orphan())
     });
-    let mut keys: Vec<String> = data.map(|object| object.key.clone()).collect();
+    let data: Vec<String> = data.map(|object| object.key.clone()).collect();
     let old_commits = log.commits.range(..=version).map(|(_, object)| &object.key);
     let old_checkpoints = log.checkpoints.range(..version).map(|(_, object)| &object.key);
-    keys.extend(old_commits.chain(old_checkpoints).cloned());
+    let old: Vec<String> = old_commits.chain(old_checkpoints).cloned().collect();
     let is_purged = log.commits.range(..=version).next().is_none() && state.removed.is_empty();
+    let count = data.len() + old.len();
+    // The log names the removed files until they are gone, so that a purge that was killed is done again.
+    delete_all(store, data).await?;
     if !is_purged {
         // Statistics of files that were removed name their smallest and largest ids, so they go too.
         state.removed.clear();
         state.write_checkpoint(store, table, now).await?;
     }
-    let count = keys.len();
+    delete_all(store, old).await?;
+    Ok(count)
+}
+
+async fn delete_all(store: &dyn Store, keys: Vec<String>) -> Result<()> {
     stream::iter(keys)
         .map(|key| async move { store.delete(&key).await })
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
-        .await?;
-    Ok(count)
+        .await
 }
 
 /// The time at which a data file was made, by its name; `None` for any other object.

@@ -32,7 +32,7 @@ const DAYS_AT_ONCE: usize = 4;
 const MOST_ROUNDS: usize = 100;
 
 /// Looks at all days that were not seen as they are now, and erases the people from them. Returns true if any of them had
-/// somebody.
+/// somebody, or was changed by another process meanwhile, which is a failure in the last pass.
 ///
 /// # Errors
 /// Any error of the store while the days are listed; a stop.
@@ -40,6 +40,7 @@ pub(super) async fn pass(
     run: &Arc<RunContext>,
     book: &Arc<ErasureBook>,
     seen: &mut BTreeMap<String, String>,
+    is_last: bool,
 ) -> Result<bool> {
     let listed = run.store.list(key::DAYS).await?;
     let is_new = |object: &&ListedObject| seen.get(&object.key) != Some(&stamp(object));
@@ -62,6 +63,8 @@ pub(super) async fn pass(
                 seen.insert(object.key.clone(), stamp(&object));
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Another process changed the day meanwhile: the next pass looks at it again.
+            Err(error) if error.kind() == ErrorKind::Precondition && !is_last => found = true,
             Err(error) => {
                 book.fail(format!("{}: {error}", object.key));
                 seen.insert(object.key.clone(), stamp(&object));

@@ -113,8 +113,8 @@ impl Forgetter {
             run.require_lake().await?;
         }
         let mut seen = BTreeMap::new();
-        for _ in 0..MOST_PASSES {
-            if !days::pass(&run, &book, &mut seen).await? || book.is_dry {
+        for pass in 1..=MOST_PASSES {
+            if !days::pass(&run, &book, &mut seen, pass == MOST_PASSES).await? || book.is_dry {
                 break;
             }
         }
