@@ -14,8 +14,6 @@ use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, StoreAddres
 use crate::tables::PrivacyPolicy;
 use crate::{Error, ErrorKind, Result};
 
-/// Lost conditional writes after which a change is given up.
-const TRIES: usize = 20;
 /// The way out for a store without a lake.
 const NO_LAKE: &str = "check store.url; the first run or backfill makes the lake";
 
