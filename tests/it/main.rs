@@ -13,6 +13,7 @@ mod house;
 mod pipeline;
 mod readers;
 mod reliability;
+mod retain;
 mod serve;
 mod soak;
 mod status;

@@ -101,6 +101,6 @@ pub(crate) fn has_news(manifest: &Manifest, stored: &Manifest) -> bool {
     };
     has_reports(manifest)
         || !manifest.calls.keys().eq(stored.calls.keys())
-        || manifest.records.len() != stored.records.len()
+        || !manifest.records.keys().eq(stored.records.keys())
         || manifest.records.iter().any(is_changed)
 }

@@ -70,12 +70,11 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     day.waits_for_others = !giving.is_empty();
     thaw::await_deletion(&context.run, &mut day);
     day.gives_up(&work);
-    let gives_up = !work.evict_calls.is_empty() || !work.evict_records.is_empty();
     merge::merge(rules, &mut day.manifest, work);
     expire::leave_out(&mut day.manifest, &rules.cutoffs, rules.now);
     if is_reachable {
         land::land(context, rules, &mut day, new.as_ref()).await;
-        thaw::thaw(context, rules, &mut day, gives_up).await;
+        thaw::thaw(context, rules, &mut day).await;
     }
     // The sender lives as long as the context.
     let _ = context

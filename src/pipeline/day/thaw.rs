@@ -24,12 +24,12 @@ const DELETIONS_AT_ONCE: usize = 16;
 
 /// Requests the deleted reports of a day again if something has landed that its tables lack, or if an earlier run did and not
 /// all have come. Reports what is still missing.
-pub(super) async fn thaw(context: &Arc<ExportContext>, rules: &JobRules, day: &mut DayState, gives_up: bool) {
+pub(super) async fn thaw(context: &Arc<ExportContext>, rules: &JobRules, day: &mut DayState) {
     let Some((stored, _)) = day.stored.as_ref().filter(|_| day.manifest.is_frozen()) else {
         return;
     };
     let is_new = day.manifest.reports_wanted_at.is_none();
-    if is_new && !gives_up && !has_news(&day.manifest, stored) {
+    if is_new && !has_news(&day.manifest, stored) {
         return;
     }
     if is_new {

@@ -35,6 +35,10 @@ const TRIES: usize = 10;
 pub(super) struct DayPlan {
     /// The counts by kind; a kind without any is not due.
     pub due: BTreeMap<DataKind, KindCounts>,
+    /// True if the day was deleted before; a killed process may have left objects of it.
+    pub is_deleted: bool,
+    /// True if a killed process has left an edit of the tables unfinished.
+    pub is_unfinished: bool,
     /// True if data of the day waits for the day to be built, or to have nothing pending.
     pub is_waiting: bool,
 }
@@ -44,6 +48,7 @@ pub(super) fn plan(run: &RunContext, manifest: &Manifest) -> DayPlan {
     let (cutoffs, date) = (&run.cutoffs, manifest.date);
     let mut plan = DayPlan::default();
     if manifest.retained.is_some() {
+        plan.is_deleted = true;
         return plan;
     }
     if cutoffs.is_over(DataKind::Tables, date) {
@@ -51,6 +56,7 @@ pub(super) fn plan(run: &RunContext, manifest: &Manifest) -> DayPlan {
         return plan;
     }
     let is_known = manifest.is_built() || manifest.is_frozen();
+    plan.is_unfinished = manifest.is_frozen() && manifest.building.is_some();
     let has_raw = has_reports(manifest);
     let raw_is_due = has_raw && cutoffs.raw_is_over(date);
     let stays_open = manifest.reports_wanted_at.is_some()
@@ -122,10 +128,11 @@ fn all_of(manifest: &Manifest) -> KindCounts {
 /// # Errors
 /// Any error of the store, and of [`edit_day`].
 pub(super) async fn apply(run: &RunContext, id: &DayId, plan: &DayPlan, run_id: &str) -> Result<u64> {
-    if plan.due.contains_key(&DataKind::Tables) {
-        return delete_day(run, id, run_id).await.map(|_| 0);
+    if plan.due.contains_key(&DataKind::Tables) || plan.is_deleted {
+        let deleted = delete_day(run, id, run_id).await?;
+        return Ok(if plan.is_deleted { deleted } else { 0 });
     }
-    if !plan.due.is_empty() {
+    if !plan.due.is_empty() || plan.is_unfinished {
         let kinds: BTreeSet<DataKind> = plan.due.keys().copied().collect();
         let now = run.now;
         let change = move |manifest: &mut Manifest| {
@@ -145,9 +152,6 @@ pub(super) async fn apply(run: &RunContext, id: &DayId, plan: &DayPlan, run_id: 
     let Some((manifest, _)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(0);
     };
-    if manifest.retained.is_some() {
-        return delete_objects_of_day(run, id, &BTreeSet::new()).await;
-    }
     let gone: BTreeSet<&str> = deleted(&manifest).map(|landed| landed.key.as_str()).collect();
     if gone.is_empty() {
         return Ok(0);

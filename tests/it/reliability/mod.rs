@@ -12,7 +12,7 @@ mod faults;
 mod interleaved;
 mod killed;
 mod lease;
-mod moments;
+pub mod moments;
 mod together;
 mod traced;
 mod unchanged;
