@@ -188,6 +188,7 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>
                 shortfall: None,
                 of: None,
                 put_aside: false,
+                deleted_at: None,
             }),
         };
         let call = CallEntry {

@@ -137,7 +137,7 @@ pub(crate) fn landed(status: Status, of: &str) -> Landing {
             shortfall: None,
             of: Some(of.into()),
             put_aside: false,
-            retained_at: None,
+            deleted_at: None,
         }),
     }
 }

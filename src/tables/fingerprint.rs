@@ -77,7 +77,7 @@ fn with_tables<'m>(manifest: &'m Manifest, mapping: &'m Mapping, tables: &'m str
         listed: manifest.listed,
         missed: &manifest.missed.rooms,
         gone: &manifest.missed.gone,
-        no_messages: manifest.messages_retained_at.is_some(),
+        no_messages: manifest.messages_deleted_at.is_some(),
         calls: calls.collect(),
         records: records.collect(),
     };

@@ -14,6 +14,7 @@ mod catalog;
 mod coverage;
 mod day;
 mod days;
+mod deletion;
 mod fingerprint;
 mod fit;
 pub mod lessons;
@@ -22,7 +23,6 @@ mod mapping;
 mod masked;
 pub(crate) mod parquet;
 pub(crate) mod report;
-mod retained;
 #[cfg(test)]
 mod tests;
 mod xlsx;
@@ -31,6 +31,7 @@ pub use build_notes::{About, Kept, Notes, Observation, Sightings};
 pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use days::{DayRow, SpaceDays};
+pub use deletion::rows_after_deletion;
 pub use fingerprint::fingerprint;
 pub use fit::{
     CallTimes, ColumnMisfit, Fit, SheetColumn, SheetFit, TableFit, UntakenField, fit_report, fit_workbook,
@@ -47,5 +48,4 @@ pub use parquet::sink::TableFile;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;
-pub use retained::retained_rows;
 pub use xlsx::{BookInspection, Refusal, inspect_workbook, learn_workbook, masked_workbook, unpacked_bytes};

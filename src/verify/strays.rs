@@ -109,7 +109,7 @@ async fn find_in_day(
         .map(|landed| landed.key.as_str())
         .collect();
     for key in keys.into_iter().filter(|key| !named.contains(key.as_str())) {
-        if manifest.retained.is_some() || deleted.contains(key.as_str()) {
+        if manifest.deleted.is_some() || deleted.contains(key.as_str()) {
             // A run that is at work, or was killed, deletes it after its commit.
             if !open {
                 let finding = Finding::new(FindingKind::NotDeleted, key).on(date, &manifest.space_id);

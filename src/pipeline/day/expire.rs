@@ -20,7 +20,7 @@ pub(crate) fn delete_reports(manifest: &mut Manifest, now: DateTime<Utc>) {
         .values_mut()
         .flat_map(|call| call.reports.values_mut());
     for landed in reports.filter_map(|landing| landing.landed.as_mut()) {
-        landed.retained_at.get_or_insert(now);
+        landed.deleted_at.get_or_insert(now);
     }
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn delete_reports(manifest: &mut Manifest, now: DateTime<Utc>) {
 pub(crate) fn delete_recordings(manifest: &mut Manifest, now: DateTime<Utc>) {
     for record in manifest.records.values_mut() {
         if let Some(landed) = record.file.landed.as_mut().filter(|landed| !landed.is_deleted()) {
-            landed.retained_at = Some(now);
+            landed.deleted_at = Some(now);
             record.file.status = Status::Done;
             record.file.reason = Some(DELETED.into());
             record.file.attempts = 0;
@@ -56,7 +56,7 @@ pub(crate) fn refuse_recordings(manifest: &mut Manifest, now: DateTime<Utc>) {
             shortfall: None,
             of: Some(record_state(record)),
             put_aside: false,
-            retained_at: Some(now),
+            deleted_at: Some(now),
         };
         record.file = Landing {
             status: Status::Done,
@@ -74,7 +74,7 @@ pub(crate) fn leave_out(manifest: &mut Manifest, cutoffs: &CutOffs, now: DateTim
         refuse_recordings(manifest, now);
     }
     if cutoffs.is_over(DataKind::Messages, manifest.date) && !manifest.calls.is_empty() {
-        manifest.messages_retained_at.get_or_insert(now);
+        manifest.messages_deleted_at.get_or_insert(now);
     }
 }
 

@@ -279,7 +279,7 @@ mod tests {
                     shortfall,
                     of: Some(if is_current { "state" } else { "earlier" }.into()),
                     put_aside: false,
-                    retained_at: None,
+                    deleted_at: None,
                 }),
             },
         );

@@ -119,7 +119,7 @@ pub(crate) async fn copy(context: &Arc<ExportContext>, ask: RecordAsk) -> Record
                 shortfall: None,
                 of: Some(ask.of),
                 put_aside: false,
-                retained_at: None,
+                deleted_at: None,
             };
             result.landing = Landing {
                 status: Status::Done,

@@ -232,7 +232,7 @@ fn landing(
             shortfall: kept.shortfall,
             of: Some(ask.of.clone()),
             put_aside: false,
-            retained_at: None,
+            deleted_at: None,
         }),
     }
 }

@@ -12,7 +12,7 @@ use super::report::KindCounts;
 use crate::Result;
 use crate::ids::DayId;
 use crate::lake::key;
-use crate::lake::manifest::{Landed, Manifest, RetainedDay};
+use crate::lake::manifest::{DeletedDay, Landed, Manifest};
 use crate::lake::table::TableScope;
 use crate::lake::table::builtin::messages;
 use crate::pipeline::cutoffs::DataKind;
@@ -22,7 +22,7 @@ use crate::pipeline::day::expire::{delete_recordings, delete_reports, deleted, h
 use crate::pipeline::run_context::RunContext;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Version};
-use crate::tables::retained_rows;
+use crate::tables::rows_after_deletion;
 use crate::{Error, ErrorKind};
 
 /// Objects of a day that are deleted at once.
@@ -47,7 +47,7 @@ pub(super) struct DayPlan {
 pub(super) fn plan(run: &RunContext, manifest: &Manifest) -> DayPlan {
     let (cutoffs, date) = (&run.cutoffs, manifest.date);
     let mut plan = DayPlan::default();
-    if manifest.retained.is_some() {
+    if manifest.deleted.is_some() {
         plan.is_deleted = true;
         return plan;
     }
@@ -67,7 +67,7 @@ pub(super) fn plan(run: &RunContext, manifest: &Manifest) -> DayPlan {
         plan.due.insert(DataKind::Raw, objects(stored));
     }
     // A build of the reports would bring the messages back, so that they wait for each other.
-    let has_messages = manifest.messages_retained_at.is_none() && !manifest.calls.is_empty();
+    let has_messages = manifest.messages_deleted_at.is_none() && !manifest.calls.is_empty();
     let messages_are_due = has_messages && cutoffs.is_over(DataKind::Messages, date);
     if messages_are_due && is_known {
         let tables = manifest.built.iter().flat_map(|built| &built.tables);
@@ -143,7 +143,7 @@ pub(super) async fn apply(run: &RunContext, id: &DayId, plan: &DayPlan, run_id: 
                 delete_recordings(manifest, now);
             }
             if kinds.contains(&DataKind::Messages) {
-                manifest.messages_retained_at.get_or_insert(now);
+                manifest.messages_deleted_at.get_or_insert(now);
             }
         };
         edit_day(run, id, change, &row_edit(run)).await?;
@@ -170,7 +170,7 @@ pub(super) async fn apply(run: &RunContext, id: &DayId, plan: &DayPlan, run_id: 
 /// The edit that brings the tables of a day in step with its manifest.
 pub(crate) fn row_edit(run: &RunContext) -> RowEdit {
     let mapping = run.mapping.clone();
-    Arc::new(move |manifest, table, rows| retained_rows(&mapping, manifest, table, rows))
+    Arc::new(move |manifest, table, rows| rows_after_deletion(&mapping, manifest, table, rows))
 }
 
 /// The keys of the reports and recordings that the store has of a day.
@@ -204,7 +204,7 @@ async fn delete_day(run: &RunContext, id: &DayId, run_id: &str) -> Result<u64> {
         };
         // The tables of a mapping that was replaced are known only from here, so that they are deleted before it is.
         let former = former_tables(run, &manifest);
-        if manifest.retained.is_none() {
+        if manifest.deleted.is_none() {
             delete_all(run, former.iter().cloned()).await?;
             match put_tombstone(run, id, version, run_id).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
@@ -226,7 +226,7 @@ async fn delete_day(run: &RunContext, id: &DayId, run_id: &str) -> Result<u64> {
 async fn put_tombstone(run: &RunContext, id: &DayId, version: Version, run_id: &str) -> Result<Version> {
     let tombstone = Manifest {
         listed: true,
-        retained: Some(RetainedDay {
+        deleted: Some(DeletedDay {
             at: run.now,
             run: run_id.to_owned(),
         }),

@@ -116,7 +116,7 @@ async fn forget_dates(run: &RunContext, first: NaiveDate) -> Result<()> {
     };
     let mut has_changed = false;
     for object in run.store.list(key::MEETING_DAYS).await? {
-        if !month_of(&object.key).is_some_and(|month| month < first) {
+        if month_of(&object.key).is_none_or(|month| month >= first) {
             continue;
         }
         let writes = run.writes();

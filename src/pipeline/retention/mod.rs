@@ -4,6 +4,7 @@
 //! says what was deleted on purpose, so that nothing is missed, verified or fetched again. A small object remembers up to which
 //! dates all is done, so that a night looks only at the dates that have come since.
 
+mod aside;
 mod days;
 mod lesson_data;
 mod report;
@@ -144,9 +145,10 @@ async fn apply(run: &RunContext, dry_run: bool, run_id: &str) -> Result<RetainRe
     for done in [
         lesson_data::delete_raw(run, &mut report).await,
         lesson_data::delete_lesson_days(run, &mut report).await,
+        aside::delete(run, &mut report).await,
     ] {
         if let Err(error) = done {
-            fail(&mut report, "lesson data", &error)?;
+            fail(&mut report, "what belongs to no day", &error)?;
         }
     }
     if !dry_run {

@@ -106,7 +106,7 @@ mod tests {
                 shortfall,
                 of: None,
                 put_aside: false,
-                retained_at: None,
+                deleted_at: None,
             }),
         }
     }

@@ -50,7 +50,7 @@ pub(super) fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -
             shortfall: None,
             of: None,
             put_aside: false,
-            retained_at: None,
+            deleted_at: None,
         }),
     }
 }
