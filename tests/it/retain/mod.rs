@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{NaiveDate, TimeDelta};
+use chrono::NaiveDate;
 use telelake::config::Config;
 use telelake::lake::manifest::Manifest;
-use telelake::pipeline::{Command, Exporter, Job, Rebuilder, RetainReport, Retainer, Setting, Summary};
-use telelake::simulator::{Endpoint, Report, Simulator};
+use telelake::pipeline::{Command, Exporter, Job, RetainReport, Retainer, Setting, Summary};
+use telelake::simulator::{Endpoint, Simulator};
 use telelake::store::{Condition, Store};
 use telelake::tables::read_text;
 use telelake::verify::{Verified, Verifier, VerifyOptions};
