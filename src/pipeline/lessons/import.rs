@@ -397,7 +397,6 @@ impl<'a> Import<'a> {
             }
             self.change(entry, of_entry, &mut changes);
         }
-
         Ok(Compared {
             changes,
             dates,
