@@ -144,7 +144,7 @@ async fn apply(run: &RunContext, dry_run: bool, run_id: &str) -> Result<RetainRe
     drop(working);
     for done in [
         lesson_data::delete_raw(run, &mut report).await,
-        lesson_data::delete_lesson_days(run, &mut report).await,
+        lesson_data::delete_lesson_days(run, &state, &mut report).await,
         aside::delete(run, &mut report).await,
     ] {
         if let Err(error) = done {

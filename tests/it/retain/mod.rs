@@ -172,6 +172,8 @@ async fn assert_deletes(keys: &[(&str, &str)], gone: &[&str], changed: &[&str]) 
     assert_whole(&verified(&config, &store).await, &format!("{keys:?}"));
     let counting = Faulty::counting(store.clone());
     assert!(!retain(&config, counting.clone()).await.unwrap().has_deleted());
+    let reads = counting.calls().len();
+    assert!(reads <= 12, "{keys:?}: {reads} calls for nothing");
     let writes = counting.calls().into_iter().filter(|call| call.op.is_write());
     assert_eq!(writes.collect::<Vec<_>>(), [], "{keys:?}: nothing is due");
     night(&sim, &config, &store).await;
@@ -279,6 +281,13 @@ async fn a_whole_day_leaves_a_manifest_that_names_nobody() {
         .collect();
     assert_eq!(left, [key]);
     assert_whole(&verified(&config, &store).await, "tables, forced");
+    let counting = Faulty::counting(store.clone());
+    assert!(!retain(&config, counting.clone()).await.unwrap().has_deleted());
+    let calls = counting.calls();
+    assert!(
+        calls.len() <= 12 && !calls.iter().any(|call| call.op.is_write()),
+        "{calls:?}"
+    );
     // A job over nothing but such dates is done.
     let job = Job::over(Command::Backfill, first(&sim), first(&sim));
     sim.clear_log();
