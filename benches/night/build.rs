@@ -188,6 +188,8 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>
                 shortfall: None,
                 of: None,
                 put_aside: false,
+                erased: Default::default(),
+                deleted_at: None,
             }),
         };
         let call = CallEntry {

@@ -1,6 +1,6 @@
 //! `config`: prints an example configuration, or the effective one.
 
-use crate::config::Config;
+use crate::config::{Config, Duration, RawKept};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Print an example configuration, or the effective one
@@ -30,7 +30,32 @@ pub(super) fn run(context: &super::CommandContext, args: &Args) -> Result<ExitSt
 }
 
 fn show(config: &Config) -> Result<String> {
-    toml::to_string(config).map_err(|e| Error::new(ErrorKind::Internal, "configuration", e.to_string()))
+    let text = toml::to_string(config)
+        .map_err(|e| Error::new(ErrorKind::Internal, "configuration", e.to_string()))?;
+    Ok(text + &raw_note(config))
+}
+
+/// A comment on how long raw reports are kept, because several keys decide it.
+fn raw_note(config: &Config) -> String {
+    let kept = match (config.privacy.raw, shortest_raw(config)) {
+        (RawKept::None, _) => "until their day is built and nothing of it is pending".to_owned(),
+        (_, Some(time)) => format!("for {} after their day", humantime::format_duration(*time)),
+        (_, None) => return String::new(),
+    };
+    format!(
+        "\n# Raw reports are kept {kept}: they hold all of a call, so that the shortest of privacy.raw, retention.raw,\n\
+         # retention.messages and retention.tables counts.\n"
+    )
+}
+
+fn shortest_raw(config: &Config) -> Option<Duration> {
+    let retention = &config.retention;
+    let private = match config.privacy.raw {
+        RawKept::For(time) => Some(time),
+        RawKept::Keep | RawKept::None => None,
+    };
+    let times = [retention.raw, retention.messages, retention.tables, private];
+    times.into_iter().flatten().min_by_key(|time| **time)
 }
 
 #[cfg(test)]

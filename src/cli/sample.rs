@@ -70,7 +70,11 @@ pub async fn landed_sample(store: &dyn Store, format: ReportFormat) -> Result<Op
             .calls
             .iter()
             .filter_map(|(id, call)| {
-                let landed = call.reports.get(&format)?.usable()?;
+                let landed = call
+                    .reports
+                    .get(&format)?
+                    .stored()
+                    .filter(|landed| landed.usable)?;
                 Some((call.started_at, id, landed, call))
             })
             .max_by_key(|(started, id, ..)| (*started, *id));

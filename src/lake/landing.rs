@@ -194,13 +194,13 @@ pub struct Landed {
     /// The time when the object was deleted on purpose, because its retention was over. None if it is in the lake. A
     /// recording that was already too old when it was listed was never copied; it has 0 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retained_at: Option<DateTime<Utc>>,
+    pub deleted_at: Option<DateTime<Utc>>,
 }
 
 impl Landed {
     /// True if the object was deleted on purpose, because its retention was over.
     pub fn is_deleted(&self) -> bool {
-        self.retained_at.is_some()
+        self.deleted_at.is_some()
     }
 }
 

@@ -65,14 +65,14 @@ pub struct Manifest {
     /// The time when the day's chat messages were deleted on purpose, because their retention was over. Builds leave them
     /// out from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub messages_retained_at: Option<DateTime<Utc>>,
+    pub messages_deleted_at: Option<DateTime<Utc>>,
     /// The time since when the deleted reports of the day are requested again, because something has landed that its tables
     /// lack. None if nothing is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reports_wanted_at: Option<DateTime<Utc>>,
     /// Set if all of the day was deleted on purpose, because its retention was over. Then nothing else is known of the day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retained: Option<RetainedDay>,
+    pub deleted: Option<DeletedDay>,
     /// The fields that this version does not know, at every level; they are written back unchanged.
     #[serde(skip)]
     pub unknown: UnknownFields,
@@ -112,7 +112,7 @@ impl<'de> Deserialize<'de> for Manifest {
 
 /// The deletion of a whole day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetainedDay {
+pub struct DeletedDay {
     /// The time of the deletion.
     pub at: DateTime<Utc>,
     /// The id of the run that deleted the day.
@@ -393,9 +393,9 @@ impl Manifest {
             evicted: BTreeSet::new(),
             built: None,
             building: None,
-            messages_retained_at: None,
+            messages_deleted_at: None,
             reports_wanted_at: None,
-            retained: None,
+            deleted: None,
             unknown: UnknownFields::default(),
         }
     }
@@ -454,7 +454,7 @@ impl Manifest {
     /// Merges the manifest that another process has committed meanwhile, so that nothing of either is lost. `built` is
     /// taken from `other`, because it was committed last.
     pub fn absorb(&mut self, other: Self) {
-        if other.retained.is_some() {
+        if other.deleted.is_some() {
             // Nothing of the day may come back.
             *self = other;
             return;
@@ -495,7 +495,7 @@ impl Manifest {
         self.evicted.extend(other.evicted);
         self.built = other.built;
         self.building = other.building;
-        self.messages_retained_at = self.messages_retained_at.max(other.messages_retained_at);
+        self.messages_deleted_at = self.messages_deleted_at.max(other.messages_deleted_at);
         self.reports_wanted_at = self.reports_wanted_at.or(other.reports_wanted_at);
         self.unknown = other.unknown;
     }

@@ -169,7 +169,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
         return Ok(DayReport::default());
     };
     let mut day = DayState::from_stored(manifest, version);
-    if day.manifest.is_frozen() || day.manifest.retained.is_some() {
+    if day.manifest.is_frozen() || day.manifest.deleted.is_some() {
         // Its reports were deleted, so that nothing can be built of them.
         day.report.is_frozen = day.manifest.is_frozen();
         return Ok(day.report);

@@ -138,7 +138,7 @@ pub(crate) fn landed(status: Status, of: &str) -> Landing {
             of: Some(of.into()),
             put_aside: false,
             erased: Default::default(),
-            retained_at: None,
+            deleted_at: None,
         }),
     }
 }

@@ -173,9 +173,9 @@ fn landing(landing: &Landing) -> Value {
         "status": landing.status,
         "reason": landing.reason,
         "attempts": landing.attempts,
-        "key": landing.landed.as_ref().map(|landed| &landed.key),
-        "bytes": landing.landed.as_ref().map(|landed| landed.bytes),
-        "landed_at": landing.landed.as_ref().map(|landed| landed.landed_at),
+        "key": landing.stored().map(|landed| &landed.key),
+        "bytes": landing.stored().map(|landed| landed.bytes),
+        "landed_at": landing.stored().map(|landed| landed.landed_at),
     })
 }
 

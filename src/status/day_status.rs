@@ -153,7 +153,7 @@ fn recorded(manifest: &Manifest) -> (u64, u64) {
     let copied = manifest
         .records
         .values()
-        .filter_map(|record| Some((record, record.file.usable()?)));
+        .filter_map(|record| Some((record, record.file.stored().filter(|landed| landed.usable)?)));
     copied.fold((0, 0), |(bytes, seconds), (record, landed)| {
         let times = record.started_at.zip(record.finished_at);
         let lasted = times.map_or(0, |(start, end)| (end - start).num_seconds());
@@ -166,7 +166,7 @@ fn recorded(manifest: &Manifest) -> (u64, u64) {
 fn bytes_of(manifest: &Manifest) -> u64 {
     let reports = manifest.calls.values().flat_map(|call| call.reports.values());
     let files = manifest.records.values().map(|record| &record.file);
-    let landed = reports.chain(files).filter_map(|landing| landing.landed.as_ref());
+    let landed = reports.chain(files).filter_map(Landing::stored);
     let tables = manifest.built.iter().flat_map(|built| built.tables.values());
     landed.map(|landed| landed.bytes).sum::<u64>() + tables.map(|table| table.bytes).sum::<u64>()
 }

@@ -119,7 +119,7 @@ pub(super) fn tally(manifest: &Manifest) -> BTreeMap<&str, RoomCoverage<'_>> {
         let room = rooms.entry(&record.room_id).or_default();
         room.records.add(record.file.status);
         room.missing(&record.file);
-        if let (Status::Done, Some(landed)) = (record.file.status, &record.file.landed) {
+        if let (Status::Done, Some(landed)) = (record.file.status, record.file.stored()) {
             room.recorded_bytes = room.recorded_bytes.saturating_add(landed.bytes);
         }
     }

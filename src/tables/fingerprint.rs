@@ -81,7 +81,7 @@ fn with_tables<'m>(manifest: &'m Manifest, mapping: &'m Mapping, tables: &'m str
         missed: &manifest.missed.rooms,
         gone: &manifest.missed.gone,
         privacy: mapping.privacy().digest(),
-        no_messages: manifest.messages_retained_at.is_some(),
+        no_messages: manifest.messages_deleted_at.is_some(),
         calls: calls.collect(),
         records: records.collect(),
     };

@@ -14,6 +14,7 @@ mod catalog;
 mod coverage;
 mod day;
 mod days;
+mod deletion;
 mod erase;
 mod fingerprint;
 mod fit;
@@ -24,7 +25,6 @@ mod masked;
 pub(crate) mod parquet;
 pub(crate) mod privacy;
 pub(crate) mod report;
-mod retained;
 #[cfg(test)]
 mod tests;
 mod xlsx;
@@ -33,6 +33,7 @@ pub use build_notes::{About, Kept, Notes, Observation, Sightings};
 pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use days::{DayRow, SpaceDays};
+pub use deletion::rows_after_deletion;
 pub use erase::{
     ErasedMeta, ErasedReport, PeopleOfDay, PersonIds, Traces, erase_entry, erase_json, erase_meta_file,
     erase_report, is_mentioned_in_file,
@@ -54,7 +55,6 @@ pub use privacy::policy::PrivacyPolicy;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;
-pub use retained::retained_rows;
 pub use xlsx::{
     BookInspection, Refusal, erase_workbook, inspect_workbook, learn_workbook, masked_workbook,
     unpacked_bytes,

@@ -134,7 +134,7 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     let files = manifest.records.iter().map(|(id, it)| (id.as_str(), &it.file, 1));
     for (id, landing, place) in landings.chain(files) {
         match &landing.landed {
-            None if landing.status == Status::Done && !landing.is_deleted() => {
+            None if landing.status == Status::Done => {
                 return Some(format!("{id} as done, but without bytes"));
             }
             Some(landed) if !landed.key.starts_with(&places[place]) => {

@@ -17,7 +17,7 @@ use crate::{ErrorKind, Result};
 
 /// Notes the row that a good manifest gives.
 pub(crate) fn note(verification: &Verification, manifest: &Manifest) -> Result<()> {
-    if manifest.retained.is_some() {
+    if manifest.deleted.is_some() {
         return Ok(());
     }
     let row = DayRow::of(
@@ -119,7 +119,7 @@ async fn is_wrong(verification: &Verification, space: &SpaceId, date: NaiveDate)
     }
     let zone = verification.run.config.timezone;
     let row = match get_json::<Manifest>(store, &key::manifest(date, space)).await {
-        Ok(Some((manifest, _))) if manifest.retained.is_none() => Some(DayRow::of(
+        Ok(Some((manifest, _))) if manifest.deleted.is_none() => Some(DayRow::of(
             &manifest,
             zone.name(),
             verification.run.mapping.privacy(),

@@ -404,6 +404,10 @@ impl Verified {
                 "days were built with another mapping or lesson data: `rebuild` builds them again",
             ),
             (
+                c.days_frozen,
+                "days can't be compared with a rebuild, because their raw reports were deleted after their retention",
+            ),
+            (
                 c.objects_unsettled,
                 "objects are in no manifest yet: the next run takes them over",
             ),

@@ -109,9 +109,11 @@ async fn find_in_day(
         .map(|landed| landed.key.as_str())
         .collect();
     for key in keys.into_iter().filter(|key| !named.contains(key.as_str())) {
-        if manifest.retained.is_some() || deleted.contains(key.as_str()) {
+        if manifest.deleted.is_some() || deleted.contains(key.as_str()) {
             // A run that is at work, or was killed, deletes it after its commit.
-            if !open {
+            if open {
+                verification.results().counts.objects_unsettled += 1;
+            } else {
                 let finding = Finding::new(FindingKind::NotDeleted, key).on(date, &manifest.space_id);
                 verification.report(
                     finding

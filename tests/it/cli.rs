@@ -17,6 +17,7 @@ async fn help_texts_are_as_reviewed() {
         "serve",
         "rebuild",
         "delta",
+        "retain",
         "status",
         "verify",
         "check",

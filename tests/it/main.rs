@@ -15,6 +15,7 @@ mod pipeline;
 mod privacy;
 mod readers;
 mod reliability;
+mod retain;
 mod serve;
 mod soak;
 mod status;

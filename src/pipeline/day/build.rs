@@ -17,7 +17,6 @@ use crate::backoff::Backoff;
 use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, LessonSpan, Manifest, Quality, UnreportedCall};
-use crate::pipeline::cutoffs::DataKind;
 use crate::pipeline::lessons::cache::NeighbourDays;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::build_notes::{self, NotesBySubject};
@@ -192,7 +191,7 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         match build_tables(run, day, stamp.as_ref(), reading).await {
             Err(error)
                 if error.kind() == ErrorKind::StoreNotFound
-                    && run.cutoffs.is_over(DataKind::Raw, day.manifest.date)
+                    && run.cutoffs.raw_is_over(day.manifest.date)
                     && note_expired(&mut day.manifest, error.about(), run.now) =>
             {
                 // The store removed it by a rule of its own, after its retention.
@@ -279,7 +278,7 @@ fn note_expired(manifest: &mut Manifest, key: &str, now: DateTime<Utc>) -> bool 
     let mut landed = landings.filter_map(|landing| landing.landed.as_mut());
     match landed.find(|landed| landed.key == key).filter(|_| has_tables) {
         Some(landed) => {
-            landed.retained_at = Some(now);
+            landed.deleted_at = Some(now);
             true
         }
         None => false,

@@ -149,7 +149,7 @@ pub(crate) fn is_blank(manifest: &Manifest) -> bool {
         && manifest.missed.is_none()
         && manifest.calls.is_empty()
         && manifest.records.is_empty()
-        && manifest.retained.is_none()
+        && manifest.deleted.is_none()
 }
 
 /// True if later runs must come back to the day.
@@ -178,7 +178,7 @@ fn has_work(run: &RunContext, manifest: &Manifest, fingerprint: impl FnOnce() ->
     manifest.building.is_some()
         || !manifest.evicted.is_empty()
         || has_open_items(&run.config, manifest)
-        || !(is_current || manifest.retained.is_some())
+        || !(is_current || manifest.deleted.is_some())
 }
 
 /// True if the stored manifest says that the day is open; none if there is no stored manifest.

@@ -25,7 +25,7 @@ pub(crate) fn delete_reports(manifest: &mut Manifest, now: DateTime<Utc>) {
         .values_mut()
         .flat_map(|call| call.reports.values_mut());
     for landed in reports.filter_map(|landing| landing.landed.as_mut()) {
-        landed.retained_at.get_or_insert(now);
+        landed.deleted_at.get_or_insert(now);
     }
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn delete_reports(manifest: &mut Manifest, now: DateTime<Utc>) {
 pub(crate) fn delete_recordings(manifest: &mut Manifest, now: DateTime<Utc>) {
     for record in manifest.records.values_mut() {
         if let Some(landed) = record.file.landed.as_mut().filter(|landed| !landed.is_deleted()) {
-            landed.retained_at = Some(now);
+            landed.deleted_at = Some(now);
             record.file.status = Status::Done;
             record.file.reason = Some(DELETED.into());
             record.file.attempts = 0;
@@ -58,7 +58,7 @@ pub(crate) fn delete_recordings_of(
             .landed
             .take()
             .unwrap_or_else(|| not_copied(date, &space, id, record, now));
-        landed.retained_at = Some(now);
+        landed.deleted_at = Some(now);
         record.file = Landing {
             status: Status::Done,
             reason: Some(ERASED.into()),
@@ -106,18 +106,21 @@ fn not_copied(
         of: Some(record_state(record)),
         put_aside: false,
         erased: BTreeSet::new(),
-        retained_at: Some(now),
+        deleted_at: Some(now),
     }
 }
 
-/// Notes what a day that is in work must leave out, because its retention is over: recordings that were not copied, and
-/// messages.
+/// Notes what a day that is about to be built must leave out, because its retention is over: recordings that were not copied,
+/// and messages. The tables of a frozen day are edited instead, see [`retention`](crate::pipeline::retention).
 pub(crate) fn leave_out(manifest: &mut Manifest, cutoffs: &CutOffs, now: DateTime<Utc>) {
+    if manifest.is_frozen() {
+        return;
+    }
     if cutoffs.is_over(DataKind::Recordings, manifest.date) {
         refuse_recordings(manifest, now);
     }
     if cutoffs.is_over(DataKind::Messages, manifest.date) && !manifest.calls.is_empty() {
-        manifest.messages_retained_at.get_or_insert(now);
+        manifest.messages_deleted_at.get_or_insert(now);
     }
 }
 
@@ -135,15 +138,16 @@ pub(crate) fn has_reports(manifest: &Manifest) -> bool {
     reports.any(|landing| landing.stored().is_some())
 }
 
-/// True if the work on a frozen day has found something that its tables lack: a call or record that is new or left the day, a
-/// report, or a recording.
-pub(crate) fn has_news(manifest: &Manifest, stored: &Manifest) -> bool {
-    let is_changed = |(id, record): (&_, &RecordEntry)| {
-        let known = stored.records.get(id);
-        known.is_none_or(|known| known.file.landed != record.file.landed)
-    };
-    has_reports(manifest)
-        || !manifest.calls.keys().eq(stored.calls.keys())
-        || manifest.records.len() != stored.records.len()
-        || manifest.records.iter().any(is_changed)
+/// True if a frozen day has got or lost a call or a record that its tables do not know. `before` is the day before its listing.
+pub(crate) fn has_news(manifest: &Manifest, before: &Manifest) -> bool {
+    !manifest.calls.keys().eq(before.calls.keys()) || !manifest.records.keys().eq(before.records.keys())
+}
+
+/// True if a landing has brought bytes that the tables of a frozen day do not know.
+pub(crate) fn is_news(landing: &Landing, before: Option<&Landing>) -> bool {
+    fn content(landed: &Landed) -> (&str, u64, &str) {
+        (&landed.key, landed.bytes, &landed.sha256)
+    }
+    let before = before.and_then(Landing::stored);
+    landing.stored().map(content) != before.map(content) && landing.stored().is_some()
 }

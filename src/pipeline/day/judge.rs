@@ -284,7 +284,7 @@ mod tests {
                     of: Some(if is_current { "state" } else { "earlier" }.into()),
                     put_aside: false,
                     erased: Default::default(),
-                    retained_at: None,
+                    deleted_at: None,
                 }),
             },
         );

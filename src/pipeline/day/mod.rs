@@ -39,6 +39,7 @@ use super::summary::{DayReport, Problem};
 use super::walk;
 use super::walk::found::DayWork;
 use crate::ids::{DayId, SpaceId};
+use crate::lake::manifest::Manifest;
 use crate::{Error, ErrorKind, Result, task};
 use due::NewPieces;
 use state::{DayState, failed_report};
@@ -71,16 +72,15 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     day.waits_for_others = !giving.is_empty();
     thaw::await_deletion(&context.run, &mut day);
     day.gives_up(&work);
-    let gives_up = !work.evict_calls.is_empty() || !work.evict_records.is_empty();
+    let frozen = day.manifest.is_frozen().then(|| day.manifest.clone());
     merge::merge(rules, &mut day.manifest, work);
-    expire::leave_out(&mut day.manifest, &rules.cutoffs, rules.now);
     if is_reachable {
-        land::land(context, rules, &mut day, new.as_ref()).await;
-        thaw::thaw(context, rules, &mut day, gives_up).await;
+        land_all(context, rules, &mut day, (new.as_ref(), frozen.as_ref())).await;
         if day.report.counts.reports_landed > 0 {
             erase::follow(&context.run, &mut day).await?;
         }
     }
+    expire::leave_out(&mut day.manifest, &rules.cutoffs, rules.now);
     // The sender lives as long as the context.
     let _ = context
         .lesson_data_is_ready
@@ -96,6 +96,21 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     }
     day.count(rules);
     Ok(day.report)
+}
+
+/// Lands what is due of a day. `frozen` is the day as it was, if its reports were deleted.
+async fn land_all(
+    context: &Arc<ExportContext>,
+    rules: &JobRules,
+    day: &mut DayState,
+    (new, frozen): (Option<&NewPieces>, Option<&Manifest>),
+) {
+    let is_wanted = frozen.is_some_and(|frozen| thaw::want_reports(rules, day, frozen));
+    // A thaw requests all reports of the day.
+    land::land(context, rules, day, new.filter(|_| !is_wanted)).await;
+    if frozen.is_some() {
+        thaw::thaw(context, rules, day, is_wanted).await;
+    }
 }
 
 /// Builds the tables of a day again from the lake if they are out of date.

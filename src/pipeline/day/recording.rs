@@ -120,7 +120,7 @@ pub(crate) async fn copy(context: &Arc<ExportContext>, ask: RecordAsk) -> Record
                 of: Some(ask.of),
                 put_aside: false,
                 erased: Default::default(),
-                retained_at: None,
+                deleted_at: None,
             };
             result.landing = Landing {
                 status: Status::Done,

@@ -256,7 +256,7 @@ fn landing(
             of: Some(ask.of.clone()),
             put_aside: false,
             erased: Default::default(),
-            retained_at: None,
+            deleted_at: None,
         }),
     }
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::claim::DayClaim;
 use super::recording::RecordResult;
 use super::report::ReportResult;
-use super::{give_up, merge};
+use super::{expire, give_up, merge};
 use crate::ids::{CallId, DayId, RecordId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest, Status};
@@ -151,9 +151,13 @@ impl DayState {
             let piece = Piece::Report(result.call.clone(), result.format);
             self.skipped.insert(piece);
         }
+        let is_frozen = self.manifest.is_frozen();
         let Some(entry) = self.manifest.calls.get_mut(&result.call) else {
             return;
         };
+        if is_frozen && expire::is_news(&result.landing, entry.reports.get(&result.format)) {
+            self.manifest.reports_wanted_at.get_or_insert(rules.now);
+        }
         // A landing that did not change was not asked for, because the run stops. If the end of the call cannot be read,
         // nobody knows for how long its report has been due.
         let was_asked = entry.reports.get(&result.format) != Some(&result.landing);
@@ -175,9 +179,13 @@ impl DayState {
             self.skipped.insert(Piece::Recording(result.record.clone()));
         }
         self.receipts.extend(result.receipt);
+        let is_frozen = self.manifest.is_frozen();
         let Some(entry) = self.manifest.records.get_mut(&result.record) else {
             return;
         };
+        if is_frozen && expire::is_news(&result.landing, Some(&entry.file)) {
+            self.manifest.reports_wanted_at.get_or_insert(rules.now);
+        }
         if entry.file != result.landing {
             let end = give_up::end_of_record(entry, self.manifest.date);
             rules.give_up.give_up(&mut result.landing, end);

@@ -8,37 +8,42 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::commit::{close, is_open_but_for_raw, write};
-use super::expire::{delete_reports, deleted, has_news, has_reports};
+use super::expire::{delete_reports, deleted, has_news, has_reports, refuse_recordings};
 use super::land::land;
 use super::state::DayState;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::pipeline::ExportContext;
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, ProblemKind};
+use crate::pipeline::{DataKind, ExportContext};
 use crate::{ErrorKind, Result};
 
 /// Reports that are deleted at once.
 const DELETIONS_AT_ONCE: usize = 16;
 
-/// Requests the deleted reports of a day again if something has landed that its tables lack, or if an earlier run did and not
-/// all have come. Reports what is still missing.
-pub(super) async fn thaw(context: &Arc<ExportContext>, rules: &JobRules, day: &mut DayState, gives_up: bool) {
-    let Some((stored, _)) = day.stored.as_ref().filter(|_| day.manifest.is_frozen()) else {
-        return;
-    };
-    let is_new = day.manifest.reports_wanted_at.is_none();
-    if is_new && !gives_up && !has_news(&day.manifest, stored) {
-        return;
+/// Decides that the deleted reports of a frozen day are requested again if its listing shows something that its tables lack.
+/// `before` is the day before that listing. Returns true if they are requested, also because an earlier run has decided so.
+pub(super) fn want_reports(rules: &JobRules, day: &mut DayState, before: &Manifest) -> bool {
+    if has_news(&day.manifest, before) {
+        day.manifest.reports_wanted_at.get_or_insert(rules.now);
     }
-    if is_new {
-        day.manifest.reports_wanted_at = Some(rules.now);
-        // The landing before this one did not request them.
+    day.manifest.reports_wanted_at.is_some()
+}
+
+/// Requests the deleted reports of a frozen day again if a landing has brought something that its tables lack, unless
+/// `were_requested`. Reports what is still missing of a day that waits for its reports.
+pub(super) async fn thaw(
+    context: &Arc<ExportContext>,
+    rules: &JobRules,
+    day: &mut DayState,
+    were_requested: bool,
+) {
+    if !were_requested && day.manifest.is_frozen() && day.manifest.reports_wanted_at.is_some() {
         land(context, rules, day, None).await;
     }
     let missing = missing_reports(&day.manifest);
-    if missing > 0 {
+    if missing > 0 && day.manifest.reports_wanted_at.is_some() {
         report(rules, day, missing);
     }
 }
@@ -70,6 +75,9 @@ fn report(rules: &JobRules, day: &mut DayState, missing: u64) {
         .count(missing);
     if gives_up {
         day.manifest.reports_wanted_at = None;
+        if rules.cutoffs.is_over(DataKind::Recordings, day.manifest.date) {
+            refuse_recordings(&mut day.manifest, rules.now);
+        }
         day.report.warnings.push(problem);
     } else {
         day.report.pending.push(problem);

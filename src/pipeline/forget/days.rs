@@ -110,7 +110,7 @@ async fn day(run: &Arc<RunContext>, book: &ErasureBook, manifest_key: &str) -> R
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, manifest_key).await? else {
         return Ok(false);
     };
-    if manifest.retained.is_some() {
+    if manifest.deleted.is_some() {
         return Ok(false);
     }
     let name = format!("{}|{}", manifest.date, manifest.space_id);

@@ -88,7 +88,7 @@ impl DayTable {
     /// The row of a manifest; none for a day of which everything was deleted.
     fn row(&self, manifest: &Manifest) -> Result<Option<DayRow>> {
         let row = manifest
-            .retained
+            .deleted
             .is_none()
             .then(|| DayRow::of(manifest, &self.zone, &self.privacy));
         row.transpose()

@@ -472,7 +472,6 @@ impl<'a> Import<'a> {
             }
             self.change(entry, of_entry, &mut changes);
         }
-
         Ok(Compared {
             changes,
             dates,

@@ -12,7 +12,7 @@ use super::report::KindCounts;
 use crate::Result;
 use crate::ids::DayId;
 use crate::lake::key;
-use crate::lake::manifest::{Landed, Manifest, RetainedDay};
+use crate::lake::manifest::{DeletedDay, Landed, Manifest};
 use crate::lake::table::TableScope;
 use crate::lake::table::builtin::messages;
 use crate::pipeline::cutoffs::DataKind;
@@ -22,7 +22,7 @@ use crate::pipeline::day::expire::{delete_recordings, delete_reports, deleted, h
 use crate::pipeline::run_context::RunContext;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Version};
-use crate::tables::retained_rows;
+use crate::tables::rows_after_deletion;
 use crate::{Error, ErrorKind};
 
 /// Objects of a day that are deleted at once.
@@ -35,6 +35,10 @@ const TRIES: usize = 10;
 pub(super) struct DayPlan {
     /// The counts by kind; a kind without any is not due.
     pub due: BTreeMap<DataKind, KindCounts>,
+    /// True if the day was deleted before; a killed process may have left objects of it.
+    pub is_deleted: bool,
+    /// True if a killed process has left an edit of the tables unfinished.
+    pub is_unfinished: bool,
     /// True if data of the day waits for the day to be built, or to have nothing pending.
     pub is_waiting: bool,
 }
@@ -43,7 +47,8 @@ pub(super) struct DayPlan {
 pub(super) fn plan(run: &RunContext, manifest: &Manifest) -> DayPlan {
     let (cutoffs, date) = (&run.cutoffs, manifest.date);
     let mut plan = DayPlan::default();
-    if manifest.retained.is_some() {
+    if manifest.deleted.is_some() {
+        plan.is_deleted = true;
         return plan;
     }
     if cutoffs.is_over(DataKind::Tables, date) {
@@ -51,6 +56,7 @@ pub(super) fn plan(run: &RunContext, manifest: &Manifest) -> DayPlan {
         return plan;
     }
     let is_known = manifest.is_built() || manifest.is_frozen();
+    plan.is_unfinished = manifest.is_frozen() && manifest.building.is_some();
     let has_raw = has_reports(manifest);
     let raw_is_due = has_raw && cutoffs.raw_is_over(date);
     let stays_open = manifest.reports_wanted_at.is_some()
@@ -61,7 +67,7 @@ pub(super) fn plan(run: &RunContext, manifest: &Manifest) -> DayPlan {
         plan.due.insert(DataKind::Raw, objects(stored));
     }
     // A build of the reports would bring the messages back, so that they wait for each other.
-    let has_messages = manifest.messages_retained_at.is_none() && !manifest.calls.is_empty();
+    let has_messages = manifest.messages_deleted_at.is_none() && !manifest.calls.is_empty();
     let messages_are_due = has_messages && cutoffs.is_over(DataKind::Messages, date);
     if messages_are_due && is_known {
         let tables = manifest.built.iter().flat_map(|built| &built.tables);
@@ -122,10 +128,11 @@ fn all_of(manifest: &Manifest) -> KindCounts {
 /// # Errors
 /// Any error of the store, and of [`edit_day`].
 pub(super) async fn apply(run: &RunContext, id: &DayId, plan: &DayPlan, run_id: &str) -> Result<u64> {
-    if plan.due.contains_key(&DataKind::Tables) {
-        return delete_day(run, id, run_id).await.map(|_| 0);
+    if plan.due.contains_key(&DataKind::Tables) || plan.is_deleted {
+        let deleted = delete_day(run, id, run_id).await?;
+        return Ok(if plan.is_deleted { deleted } else { 0 });
     }
-    if !plan.due.is_empty() {
+    if !plan.due.is_empty() || plan.is_unfinished {
         let kinds: BTreeSet<DataKind> = plan.due.keys().copied().collect();
         let now = run.now;
         let change = move |manifest: &mut Manifest| {
@@ -136,7 +143,7 @@ pub(super) async fn apply(run: &RunContext, id: &DayId, plan: &DayPlan, run_id: 
                 delete_recordings(manifest, now);
             }
             if kinds.contains(&DataKind::Messages) {
-                manifest.messages_retained_at.get_or_insert(now);
+                manifest.messages_deleted_at.get_or_insert(now);
             }
         };
         edit_day(run, id, change, &row_edit(run)).await?;
@@ -145,9 +152,6 @@ pub(super) async fn apply(run: &RunContext, id: &DayId, plan: &DayPlan, run_id: 
     let Some((manifest, _)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(0);
     };
-    if manifest.retained.is_some() {
-        return delete_objects_of_day(run, id, &BTreeSet::new()).await;
-    }
     let gone: BTreeSet<&str> = deleted(&manifest).map(|landed| landed.key.as_str()).collect();
     if gone.is_empty() {
         return Ok(0);
@@ -166,7 +170,7 @@ pub(super) async fn apply(run: &RunContext, id: &DayId, plan: &DayPlan, run_id: 
 /// The edit that brings the tables of a day in step with its manifest.
 pub(crate) fn row_edit(run: &RunContext) -> RowEdit {
     let mapping = run.mapping.clone();
-    Arc::new(move |manifest, table, rows| retained_rows(&mapping, manifest, table, rows))
+    Arc::new(move |manifest, table, rows| rows_after_deletion(&mapping, manifest, table, rows))
 }
 
 /// The keys of the reports and recordings that the store has of a day.
@@ -200,7 +204,7 @@ async fn delete_day(run: &RunContext, id: &DayId, run_id: &str) -> Result<u64> {
         };
         // The tables of a mapping that was replaced are known only from here, so that they are deleted before it is.
         let former = former_tables(run, &manifest);
-        if manifest.retained.is_none() {
+        if manifest.deleted.is_none() {
             delete_all(run, former.iter().cloned()).await?;
             match put_tombstone(run, id, version, run_id).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
@@ -222,7 +226,7 @@ async fn delete_day(run: &RunContext, id: &DayId, run_id: &str) -> Result<u64> {
 async fn put_tombstone(run: &RunContext, id: &DayId, version: Version, run_id: &str) -> Result<Version> {
     let tombstone = Manifest {
         listed: true,
-        retained: Some(RetainedDay {
+        deleted: Some(DeletedDay {
             at: run.now,
             run: run_id.to_owned(),
         }),

@@ -1,7 +1,5 @@
 //! Deletes lesson data whose retention is over: its raw files, and the lesson days with their tables and index.
 
-use std::collections::BTreeSet;
-
 use chrono::NaiveDate;
 
 use super::report::{KindCounts, RetainReport};
@@ -58,20 +56,25 @@ fn digest(key: &str) -> Option<String> {
     name.rsplit_once('-').map(|(_, digest)| digest.to_owned())
 }
 
-/// Deletes the lesson days that are no longer kept, with their tables, and the dates of meetings in the indexes.
+/// Deletes the lesson days that are no longer kept, with their tables, and the dates of meetings in the indexes unless the
+/// state says that these are done.
 ///
 /// # Errors
 /// Any error of the store.
-pub(super) async fn delete_lesson_days(run: &RunContext, report: &mut RetainReport) -> Result<()> {
+pub(super) async fn delete_lesson_days(
+    run: &RunContext,
+    state: &RetentionState,
+    report: &mut RetainReport,
+) -> Result<()> {
     let Some(first) = run.cutoffs.first_kept(DataKind::Tables) else {
         return Ok(());
     };
-    let mut dates = BTreeSet::new();
+    let mut has_any = false;
     for object in run.store.list(key::LESSON_DAYS).await? {
         let Some(date) = key::date_in(&object.key).filter(|date| *date < first) else {
             continue;
         };
-        dates.insert(date);
+        has_any = true;
         let mut counts = KindCounts {
             objects: 1,
             bytes: object.bytes,
@@ -93,7 +96,8 @@ pub(super) async fn delete_lesson_days(run: &RunContext, report: &mut RetainRepo
         }
         report.count(DataKind::Tables, counts);
     }
-    if !report.dry_run {
+    let is_due = has_any || state.kept_from(DataKind::Tables) != Some(first);
+    if is_due && !report.dry_run {
         forget_dates(run, first).await?;
     }
     Ok(())
@@ -116,7 +120,7 @@ async fn forget_dates(run: &RunContext, first: NaiveDate) -> Result<()> {
     };
     let mut has_changed = false;
     for object in run.store.list(key::MEETING_DAYS).await? {
-        if !month_of(&object.key).is_some_and(|month| month < first) {
+        if month_of(&object.key).is_none_or(|month| month >= first) {
             continue;
         }
         let writes = run.writes();

@@ -4,6 +4,7 @@
 //! says what was deleted on purpose, so that nothing is missed, verified or fetched again. A small object remembers up to which
 //! dates all is done, so that a night looks only at the dates that have come since.
 
+mod aside;
 mod days;
 mod lesson_data;
 mod report;
@@ -33,7 +34,7 @@ use crate::{Error, ErrorKind, Result};
 /// Days in work at once.
 const DAYS_AT_ONCE: usize = 4;
 /// Listings of single dates that are cheaper than the listing of all manifests.
-const FEW_DATES: i64 = 31;
+const FEW_DATES: usize = 31;
 
 /// Deletes what the configuration no longer keeps.
 pub struct Retainer {
@@ -143,10 +144,11 @@ async fn apply(run: &RunContext, dry_run: bool, run_id: &str) -> Result<RetainRe
     drop(working);
     for done in [
         lesson_data::delete_raw(run, &mut report).await,
-        lesson_data::delete_lesson_days(run, &mut report).await,
+        lesson_data::delete_lesson_days(run, &state, &mut report).await,
+        aside::delete(run, &mut report).await,
     ] {
         if let Err(error) = done {
-            fail(&mut report, "lesson data", &error)?;
+            fail(&mut report, "what belongs to no day", &error)?;
         }
     }
     if !dry_run {
@@ -197,13 +199,13 @@ async fn day(run: &RunContext, key: &str, dry_run: bool, run_id: &str) -> Result
 /// raw reports if these are not kept at all.
 async fn days_to_look_at(run: &RunContext, state: &RetentionState) -> Result<BTreeSet<(NaiveDate, String)>> {
     let mut days = BTreeSet::new();
-    if let Some((from, end)) = state.due_dates(&run.cutoffs) {
-        let is_due = |(date, _): &(NaiveDate, String)| *date < end && from.is_none_or(|from| from <= *date);
-        let listed = match from {
-            Some(from) if (end - from).num_days() <= FEW_DATES => list_dates(&*run.store, from, end).await?,
-            _ => list_days(&*run.store, key::DAYS).await?,
+    let due = state.due_dates(&run.cutoffs);
+    if !due.is_empty() {
+        let listed = match due.few(FEW_DATES) {
+            Some(dates) => list_dates(&*run.store, dates).await?,
+            None => list_days(&*run.store, key::DAYS).await?,
         };
-        days.extend(listed.into_iter().filter(is_due));
+        days.extend(listed.into_iter().filter(|(date, _)| due.contain(*date)));
     }
     if run.cutoffs.raw_goes_at_once {
         days.extend(list_days(&*run.store, key::REPORTS).await?);
@@ -211,8 +213,7 @@ async fn days_to_look_at(run: &RunContext, state: &RetentionState) -> Result<BTr
     Ok(days)
 }
 
-async fn list_dates(store: &dyn Store, from: NaiveDate, end: NaiveDate) -> Result<Vec<(NaiveDate, String)>> {
-    let dates: Vec<_> = from.iter_days().take_while(|date| *date < end).collect();
+async fn list_dates(store: &dyn Store, dates: BTreeSet<NaiveDate>) -> Result<Vec<(NaiveDate, String)>> {
     let listed: Vec<Vec<_>> = stream::iter(dates)
         .map(|date| async move { list_days(store, &format!("{}date={date}/", key::DAYS)).await })
         .buffer_unordered(DAYS_AT_ONCE)

@@ -37,16 +37,14 @@ impl RetentionState {
         self.kept_from.get(kind.name()).copied()
     }
 
-    /// The dates that are still to be done, from the first to the one after the last; none if there are none. The first one
-    /// is none if all dates before the last one are.
-    pub fn due_dates(&self, cutoffs: &CutOffs) -> Option<(Option<NaiveDate>, NaiveDate)> {
+    /// The dates that are still to be done.
+    pub fn due_dates(&self, cutoffs: &CutOffs) -> DueDates {
         let of_kind = |kind| {
             let first = cutoffs.first_kept(kind)?;
             let done = self.kept_from(kind);
             done.is_none_or(|done| done < first).then_some((done, first))
         };
-        let due = DataKind::ALL.into_iter().filter_map(of_kind);
-        due.reduce(|(from, to), (other_from, other_to)| (from.min(other_from), to.max(other_to)))
+        DueDates(DataKind::ALL.into_iter().filter_map(of_kind).collect())
     }
 
     /// Notes that all dates are done, but for those from `undone` on.
@@ -57,6 +55,36 @@ impl RetentionState {
                 self.kept_from.insert(kind.name().to_owned(), done);
             }
         }
+    }
+}
+
+/// Dates that are to be done: for each kind of data the first of them, or none for all before, and the one after the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DueDates(Vec<(Option<NaiveDate>, NaiveDate)>);
+
+impl DueDates {
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True if a date is one of them.
+    pub fn contain(&self, date: NaiveDate) -> bool {
+        let mut spans = self.0.iter();
+        spans.any(|(from, end)| date < *end && from.is_none_or(|from| from <= date))
+    }
+
+    /// All of them, if they are `most` at most.
+    pub fn few(&self, most: usize) -> Option<BTreeSet<NaiveDate>> {
+        let mut dates = BTreeSet::new();
+        for (from, end) in &self.0 {
+            let span = (*from)?.iter_days().take_while(|date| date < end);
+            dates.extend(span.take(most + 1));
+            if dates.len() > most {
+                return None;
+            }
+        }
+        Some(dates)
     }
 }
 
@@ -81,19 +109,21 @@ mod tests {
         let toml = "[retention]\nraw = \"10d\"\nrecordings = \"20d\"";
         let mut state = RetentionState::default();
         let first = cutoffs(toml, "2026-11-28");
-        assert_eq!(state.due_dates(&first), Some((None, date("2026-11-18"))));
+        let due = state.due_dates(&first);
+        assert_eq!(due.few(31), None, "all dates before the first that is kept");
+        assert!(due.contain(date("2020-01-01")) && due.contain(date("2026-11-17")));
+        assert!(!due.contain(date("2026-11-18")));
         state.note(&first, None);
-        assert_eq!(state.due_dates(&first), None);
+        assert!(state.due_dates(&first).is_empty());
         let next = cutoffs(toml, "2026-11-29");
-        let due = Some((Some(date("2026-11-08")), date("2026-11-19")));
-        assert_eq!(state.due_dates(&next), due);
+        // The dates in between are done for both kinds.
+        let dates = [date("2026-11-08"), date("2026-11-18")];
+        assert_eq!(state.due_dates(&next).few(31), Some(dates.into()));
         state.note(&next, Some(date("2026-11-10")));
         assert_eq!(state.kept_from(DataKind::Raw), Some(date("2026-11-10")));
         assert_eq!(state.kept_from(DataKind::Recordings), Some(date("2026-11-09")));
-        assert_eq!(
-            state.due_dates(&next),
-            Some((Some(date("2026-11-10")), date("2026-11-19")))
-        );
+        let due = state.due_dates(&next);
+        assert!(due.contain(date("2026-11-10")) && !due.contain(date("2026-11-09")));
     }
 
     #[test]
@@ -101,9 +131,9 @@ mod tests {
         let mut state = RetentionState::default();
         state.note(&cutoffs("[retention]\nraw = \"10d\"", "2026-11-28"), None);
         let longer = cutoffs("[retention]\nraw = \"20d\"", "2026-11-28");
-        assert_eq!(state.due_dates(&longer), None);
+        assert!(state.due_dates(&longer).is_empty());
         state.note(&longer, None);
         assert_eq!(state.kept_from(DataKind::Raw), Some(date("2026-11-08")));
-        assert_eq!(state.due_dates(&cutoffs("", "2026-11-28")), None);
+        assert!(state.due_dates(&cutoffs("", "2026-11-28")).is_empty());
     }
 }

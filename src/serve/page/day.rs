@@ -399,8 +399,8 @@ fn report(visit: &Visit, manifest: &Manifest, id: &str, call: &CallEntry, format
 fn of_landing(visit: &Visit, landing: &Landing, address: &str) -> Markup {
     html! {
         (status(visit, landing.status)) " "
-        @if let Some(landed) = landing.usable() { a href=(address) { (visit.lang.bytes(landed.bytes)) } }
-        @if landing.status != Status::Done { " " (reason(visit, landing.reason.as_deref())) }
+        @if let Some(landed) = landing.stored().filter(|landed| landed.usable) { a href=(address) { (visit.lang.bytes(landed.bytes)) } }
+        @if landing.status != Status::Done || landing.is_deleted() { " " (reason(visit, landing.reason.as_deref())) }
     }
 }
 

@@ -96,12 +96,12 @@ async fn answer(state: &PageState, wanted: &FileQuery) -> Result<Response> {
 
 fn find<'a>(manifest: &'a Manifest, wanted: &FileQuery) -> Option<(&'a Landed, &'static str)> {
     if let Some(record) = &wanted.record {
-        let landed = manifest.records.get(record.as_str())?.file.landed.as_ref()?;
+        let landed = manifest.records.get(record.as_str())?.file.stored()?;
         return Some((landed, "video/mp4"));
     }
     let format = wanted.format?;
     let call = manifest.calls.get(wanted.call.as_deref()?)?;
-    let landed = call.reports.get(&format)?.landed.as_ref()?;
+    let landed = call.reports.get(&format)?.stored()?;
     let media_type = match format {
         ReportFormat::Json => "application/json",
         ReportFormat::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",

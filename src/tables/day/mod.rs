@@ -432,7 +432,7 @@ impl<'m> DayBuilder<'m> {
 
     /// Writes a call's rows in the table's order.
     fn write(&mut self, table: &'m Table, mut rows: Vec<TableRow<'_>>) -> Result<()> {
-        if table.name == messages::NAME && self.manifest.messages_retained_at.is_some() {
+        if table.name == messages::NAME && self.manifest.messages_deleted_at.is_some() {
             return Ok(());
         }
         if let Some(id) = table

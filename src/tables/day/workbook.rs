@@ -29,7 +29,7 @@ impl DayBuilder<'_> {
     ) -> Result<Option<FeedResult>> {
         let start = template(self.manifest, report_rows::table(), id, call);
         let mapping = self.mapping;
-        let has_messages = self.manifest.messages_retained_at.is_none();
+        let has_messages = self.manifest.messages_deleted_at.is_none();
         let read = workbook::read(bytes, mapping, &mut |line| {
             if !has_messages && mapping.is_chat(line.sheet) {
                 return Ok(());

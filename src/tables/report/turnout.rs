@@ -107,7 +107,7 @@ mod tests {
                 of: None,
                 put_aside: false,
                 erased: Default::default(),
-                retained_at: None,
+                deleted_at: None,
             }),
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -
             of: None,
             put_aside: false,
             erased: Default::default(),
-            retained_at: None,
+            deleted_at: None,
         }),
     }
 }

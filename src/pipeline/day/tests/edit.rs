@@ -15,8 +15,8 @@ use crate::pipeline::Setting;
 use crate::pipeline::day::edit::{DayEdit, RowEdit, edit_day};
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::samples;
+use crate::store::Condition;
 use crate::store::json::{get_json, put_json};
-use crate::store::{Condition, Store};
 use crate::tables::{Mapping, TableFile, build_rooms, read_text};
 use crate::{ErrorKind, Result};
 
@@ -53,7 +53,7 @@ impl Lake {
         let mut manifest = samples::manifest();
         let mut report = samples::landed(Status::Done, "");
         if let Some(landed) = &mut report.landed {
-            landed.retained_at = Some(run.now);
+            landed.deleted_at = Some(run.now);
         }
         let mut call = CallEntry {
             room_id: "r".into(),
@@ -224,7 +224,7 @@ async fn a_day_with_reports_whose_build_did_not_end_is_not_edited() {
         .values_mut()
         .flat_map(|call| call.reports.values_mut());
     for landed in reports.filter_map(|landing| landing.landed.as_mut()) {
-        landed.retained_at = None;
+        landed.deleted_at = None;
     }
     lake.set_manifest(&manifest).await;
     let error = lake.without_b().await.expect_err("a day that is not built");

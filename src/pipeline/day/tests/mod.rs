@@ -3,5 +3,6 @@
 mod claim;
 mod due;
 mod edit;
+mod expire;
 mod judge;
 mod merge;

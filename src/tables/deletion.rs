@@ -20,13 +20,13 @@ use crate::tables::parquet::columns::Columns;
 ///
 /// # Errors
 /// `Internal` if the rows have not the columns of the table.
-pub fn retained_rows(
+pub fn rows_after_deletion(
     mapping: &Mapping,
     manifest: &Manifest,
     table: &str,
     rows: RecordBatch,
 ) -> Result<RecordBatch> {
-    let has_messages = manifest.messages_retained_at.is_none();
+    let has_messages = manifest.messages_deleted_at.is_none();
     match table {
         messages::NAME if !has_messages => Ok(rows.slice(0, 0)),
         report_rows::NAME if !has_messages => without_chat(mapping, &rows),
