@@ -146,9 +146,15 @@ async fn changed_lesson_data_does_not_touch_a_day_without_reports_and_the_run_sa
     }
     let later = now() + TimeDelta::seconds(1);
     let file = crate::reliability::file_of("later", &metas);
-    telelake::pipeline::import_meta(&store, chrono_tz::Tz::UTC, later, vec![file])
-        .await
-        .unwrap();
+    telelake::pipeline::import_meta(
+        &store,
+        chrono_tz::Tz::UTC,
+        later,
+        &telelake::tables::PrivacyPolicy::default(),
+        vec![file],
+    )
+    .await
+    .unwrap();
     let summary = night(&sim, &config, &store).await;
     let warning = summary
         .warnings
