@@ -1,6 +1,8 @@
 //! The data of a day whose retention is over: what its manifest says of it. Pure. [`retention`](crate::pipeline::retention)
 //! and the work on a day delete the objects after the manifest was committed.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
 use super::recording::record_state;
@@ -28,7 +30,7 @@ pub(crate) fn delete_reports(manifest: &mut Manifest, now: DateTime<Utc>) {
 /// before this run. Returns true if the day had a report with this key, and has tables to keep.
 pub(super) fn note_expired(manifest: &mut Manifest, key: &str, now: DateTime<Utc>) -> bool {
     let tables = manifest.built.as_ref().map(|built| &built.tables);
-    if !tables.is_some_and(|tables| !tables.is_empty()) {
+    if tables.is_none_or(BTreeMap::is_empty) {
         return false;
     }
     let reports = manifest
