@@ -73,6 +73,17 @@ mod tests {
         assert_eq!(keys(&example), keys(&all));
     }
 
+    #[test]
+    fn the_time_for_which_raw_reports_are_kept_is_said_if_any_key_limits_it() {
+        let note = |text: &str| raw_note(&toml::from_str::<Config>(text).expect("a configuration"));
+        assert_eq!(note("[retention]\nrecordings = \"5d\""), "");
+        let shortest =
+            note("[privacy]\nraw = \"9d\"\n[retention]\nraw = \"8d\"\nmessages = \"7d\"\ntables = \"10d\"");
+        assert!(shortest.contains("kept for 7days after their day"), "{shortest}");
+        let none = note("[privacy]\nraw = \"none\"\n[retention]\nraw = \"8d\"");
+        assert!(none.contains("kept until their day is built"), "{none}");
+    }
+
     fn keys(table: &toml::Table) -> std::collections::BTreeSet<String> {
         let nested = |(key, value): (&String, &toml::Value)| match value {
             toml::Value::Table(table) => keys(table)

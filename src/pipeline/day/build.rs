@@ -10,6 +10,7 @@ use tokio::time::Duration;
 
 use super::commit::{close, commit, has_nothing, is_open, prove_marker, write};
 use super::erase;
+use super::expire::note_expired;
 use super::feed::run_build;
 use super::publish::{Reading, TableSnapshot, commit_landings};
 use super::state::DayState;
@@ -187,38 +188,49 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         BuildWhen::Always => Reading::All,
         BuildWhen::Changed | BuildWhen::Stale => Reading::Changed,
     };
-    loop {
-        match build_tables(run, day, stamp.as_ref(), reading).await {
-            Err(error)
-                if error.kind() == ErrorKind::StoreNotFound
-                    && run.cutoffs.raw_is_over(day.manifest.date)
-                    && note_expired(&mut day.manifest, error.about(), run.now) =>
-            {
-                // The store removed it by a rule of its own, after its retention.
-                if let (Some(built), Some(before)) = (&mut day.manifest.built, fingerprint_before) {
-                    built.fingerprint = before;
-                }
-                return keep_tables(run, day, when).await;
-            }
-            Err(error)
-                if error.kind() == ErrorKind::StoreNotFound
-                    && forget_report(&mut day.manifest, error.about()) =>
-            {
-                let lost = Problem::new(
-                    ProblemKind::ReportLost,
-                    format!("{error}; the next run asks for it again"),
-                );
-                let lost = lost.on(day.manifest.date, &day.manifest.space_id);
-                day.report.failed.push(lost);
-            }
-            done => break done?,
-        }
+    if !build_of_present(run, day, (stamp.as_ref(), reading), fingerprint_before).await? {
+        return keep_tables(run, day, when).await;
     }
     write(run, day).await?;
     prune(run, day).await?;
     delete_evicted(run, day).await?;
     // The marker goes last, so that a run that is killed in between is completed by the next one.
     close(run, day).await
+}
+
+/// Builds the day's tables of the reports that the store has, and publishes them. Returns false if a report is gone because its
+/// retention is over, so that the day keeps the tables that it has, with the fingerprint that these had.
+async fn build_of_present(
+    run: &Arc<RunContext>,
+    day: &mut DayState,
+    (stamp, reading): (Option<&BuildStamp>, Reading),
+    fingerprint_before: Option<String>,
+) -> Result<bool> {
+    loop {
+        let error = match build_tables(run, day, stamp, reading).await {
+            Err(error) if error.kind() == ErrorKind::StoreNotFound => error,
+            built => return built.map(|()| true),
+        };
+        let is_over = run.cutoffs.raw_is_over(day.manifest.date);
+        if is_over && note_expired(&mut day.manifest, error.about(), run.now) {
+            // The store removed it by a rule of its own. If the tables lack something, all reports are requested again.
+            let before = fingerprint_before.unwrap_or_default();
+            if before.is_empty() {
+                day.manifest.reports_wanted_at.get_or_insert(run.now);
+            }
+            if let Some(built) = &mut day.manifest.built {
+                built.fingerprint = before;
+            }
+            return Ok(false);
+        }
+        if !forget_report(&mut day.manifest, error.about()) {
+            return Err(error);
+        }
+        let message = format!("{error}; the next run asks for it again");
+        let lost = Problem::new(ProblemKind::ReportLost, message);
+        let lost = lost.on(day.manifest.date, &day.manifest.space_id);
+        day.report.failed.push(lost);
+    }
 }
 
 /// Commits a day whose reports were deleted with the tables that it has, because no build can make them again. The report
@@ -262,27 +274,6 @@ async fn delete_evicted(run: &RunContext, day: &mut DayState) -> Result<()> {
         }
     }
     commit(run, day).await
-}
-
-/// Notes that a landed report is no longer in the store because its retention is over. Returns true if the day had a report
-/// with this key, and has tables to keep.
-fn note_expired(manifest: &mut Manifest, key: &str, now: DateTime<Utc>) -> bool {
-    let has_tables = manifest
-        .built
-        .as_ref()
-        .is_some_and(|built| !built.tables.is_empty());
-    let landings = manifest
-        .calls
-        .values_mut()
-        .flat_map(|call| call.reports.values_mut());
-    let mut landed = landings.filter_map(|landing| landing.landed.as_mut());
-    match landed.find(|landed| landed.key == key).filter(|_| has_tables) {
-        Some(landed) => {
-            landed.deleted_at = Some(now);
-            true
-        }
-        None => false,
-    }
 }
 
 /// Notes that a landed report is no longer in the store. Returns true if the day had a report with this key.

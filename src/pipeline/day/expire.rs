@@ -1,7 +1,7 @@
 //! The data of a day whose retention is over: what its manifest says of it. Pure. [`retention`](crate::pipeline::retention)
 //! and the work on a day delete the objects after the manifest was committed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
@@ -27,6 +27,29 @@ pub(crate) fn delete_reports(manifest: &mut Manifest, now: DateTime<Utc>) {
     for landed in reports.filter_map(|landing| landing.landed.as_mut()) {
         landed.deleted_at.get_or_insert(now);
     }
+}
+
+/// Notes that a landed report is no longer in the store because its retention is over, and with it all reports that landed
+/// before this run. Returns true if the day had a report with this key, and has tables to keep.
+pub(super) fn note_expired(manifest: &mut Manifest, key: &str, now: DateTime<Utc>) -> bool {
+    let tables = manifest.built.as_ref().map(|built| &built.tables);
+    if tables.is_none_or(BTreeMap::is_empty) {
+        return false;
+    }
+    let reports = manifest
+        .calls
+        .values_mut()
+        .flat_map(|call| call.reports.values_mut());
+    let landed: Vec<_> = reports.filter_map(|landing| landing.landed.as_mut()).collect();
+    if !landed.iter().any(|landed| landed.key == key) {
+        return false;
+    }
+    for landed in landed {
+        if landed.key == key || landed.landed_at < now {
+            landed.deleted_at.get_or_insert(now);
+        }
+    }
+    true
 }
 
 /// Notes that all recordings of the day are deleted, and that those that were not copied will not be.

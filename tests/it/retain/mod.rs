@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use telelake::config::Config;
 use telelake::lake::manifest::Manifest;
-use telelake::pipeline::{Command, Exporter, Job, RetainReport, Retainer, Setting, Summary};
+use telelake::pipeline::{Command, DeltaUpdater, Exporter, Job, RetainReport, Retainer, Setting, Summary};
 use telelake::simulator::{Endpoint, Simulator};
 use telelake::store::{Condition, Store};
 use telelake::tables::read_text;
@@ -504,4 +504,29 @@ async fn what_a_repair_has_put_aside_goes_with_its_date() {
         .filter(|key| key.contains("/aside/"))
         .collect();
     assert_eq!(left, [aside("calls", over), aside("messages", kept)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_delta_tables_lose_the_rows_too() {
+    let (sim, store) = exported().await;
+    let mut config = keeping(&sim, &[]);
+    config.delta.enabled = true;
+    night(&sim, &config, &store).await;
+    let config = Config {
+        retention: keeping(&sim, &[("messages", "2d")]).retention,
+        ..config
+    };
+    let logs = |store: &Memory| {
+        let contents = store.contents().into_keys();
+        contents
+            .filter(|key| key.starts_with("delta/messages/_delta_log/"))
+            .count()
+    };
+    let before = logs(&store);
+    assert!(retain(&config, store.clone()).await.unwrap().failed.is_empty());
+    assert!(logs(&store) > before, "a version without the messages of the day");
+    let updater = DeltaUpdater::new(setting(&config, store.clone())).unwrap();
+    let reports = Box::pin(updater.run(false)).await.unwrap();
+    let commits: u64 = reports.iter().map(|report| report.commits).sum();
+    assert_eq!(commits, 0, "nothing is left to do");
 }

@@ -4,7 +4,7 @@ use crate::pipeline::cutoffs::CutOffs;
 use crate::pipeline::day::due::due;
 use crate::pipeline::day::expire::{
     DELETED, NOT_COPIED, delete_recordings, delete_reports, deleted, has_news, has_reports, is_news,
-    leave_out, refuse_recordings,
+    leave_out, note_expired, refuse_recordings,
 };
 use crate::pipeline::day::merge::merge;
 use crate::pipeline::day::{recording, report};
@@ -68,6 +68,29 @@ fn all_reports_of_a_frozen_day_are_due_once_they_are_wanted() {
         asks.iter().map(|ask| ask.call.as_str()).collect::<Vec<_>>(),
         ["d"]
     );
+}
+
+#[test]
+fn a_report_that_expired_takes_the_older_ones_with_it_if_the_day_has_tables() {
+    let mut day = day();
+    for (id, key, landed_at) in [("c", "one", "2026-11-21T00:00:00Z"), ("d", "two", NOW)] {
+        let entry = day.calls.get_mut(id).expect("the call");
+        let mut landing = landed(Status::Done, "");
+        let bytes = landing.landed.as_mut().expect("bytes");
+        (bytes.key, bytes.landed_at) = (key.into(), at(landed_at));
+        entry.reports.insert(ReportFormat::Json, landing);
+    }
+    let mut without = day.clone();
+    without.built = None;
+    assert!(!note_expired(&mut without, "one", at(NOW)) && has_reports(&without));
+    let before = day.clone();
+    assert!(!note_expired(&mut day, "another", at(NOW)));
+    assert_eq!(day, before);
+    assert!(note_expired(&mut day, "one", at(NOW)));
+    let gone: Vec<_> = deleted(&day).map(|landed| landed.key.as_str()).collect();
+    assert_eq!(gone, ["one"], "the other one has just landed");
+    assert!(note_expired(&mut day, "two", at(NOW)));
+    assert_eq!(deleted(&day).count(), 2);
 }
 
 #[test]
