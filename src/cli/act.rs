@@ -222,6 +222,7 @@ impl Words {
             (1, "refused lesson data") => "отклонённые данные об уроках",
             (1, "state") => "служебные объекты",
             (1, "objects moved aside") => "отложенные объекты",
+            (1, "reports that no day names") => "отчёты, которые не числятся ни за одним днём",
             (1, "old versions") => "прежние версии объектов",
             _ => kind,
         }

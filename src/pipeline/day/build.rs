@@ -364,7 +364,13 @@ async fn build_tables(
     let stamp = stamp.cloned().unwrap_or_else(|| BuildStamp::now(run));
     let built_at = stamp.built_at;
     let _turn = run.memory.build_turn(report_sizes(&day.manifest)).await;
-    let (mut built, meta) = build_whole(run, day, built_at, Embedded::Import).await?;
+    let (mut built, meta) = loop {
+        let whole = build_whole(run, day, built_at, Embedded::Import).await?;
+        // People who were erased since the day was read must not come back with it.
+        if !erase::follow(run, day).await? {
+            break whole;
+        }
+    };
     let lessons = tables::lesson_span(&built.presence, &meta);
     let assumed = know_first_calls(run, day, (&meta, &lessons), built_at, &mut built).await?;
     let mut record = Built {

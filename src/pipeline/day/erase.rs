@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::report::ReportAsk;
-use super::state::DayState;
+use super::state::{DayState, Fresh};
 use crate::Result;
 use crate::config::ReportFormat;
 use crate::ids::CallId;
@@ -139,31 +139,40 @@ impl DayFindings {
     }
 }
 
-/// Searches the reports of a day that the lake has.
+/// Searches the reports of a day that the lake has. Those that were just landed are read from memory, because the erasure may
+/// have deleted them meanwhile.
 ///
 /// # Errors
 /// Any error of the store. A report that is gone, or can't be read, is none.
 pub(crate) async fn search(
     run: &Arc<RunContext>,
     manifest: &Manifest,
+    fresh: &Fresh,
     erased: &Arc<Erased>,
 ) -> Result<DayFindings> {
     let mut findings = DayFindings::default();
     for (call, entry) in &manifest.calls {
         let names: BTreeSet<String> = entry.erased_names();
         let mut reports = Vec::new();
-        let mut rooms = Vec::new();
         for format in [ReportFormat::Json, ReportFormat::Xlsx] {
             let landed = entry.reports.get(&format).and_then(|landing| landing.stored());
             let Some(landed) = landed else { continue };
-            if let Some(object) = run.store.get(&landed.key).await.optional()? {
-                rooms.push(run.memory.reserve(memory::need(format, &object.bytes)).await);
-                reports.push((format, object.bytes, landed.key.clone()));
+            let bytes = match fresh.get(&landed.key) {
+                Some((bytes, _)) => Some(bytes.clone()),
+                None => run.store.read(&landed.key).await.optional()?,
+            };
+            if let Some(bytes) = bytes {
+                reports.push((format, bytes, landed.key.clone()));
             }
         }
         if reports.is_empty() {
             continue;
         }
+        // One reservation for all: several could wait for each other.
+        let needs = reports
+            .iter()
+            .map(|(format, bytes, _)| memory::need(*format, bytes));
+        let _room = run.memory.reserve(needs.sum()).await;
         let half_done = half_done(entry, &reports);
         let known = Traces::of_call(call, names);
         let (of_run, of_erased) = (Arc::clone(run), Arc::clone(erased));
@@ -257,16 +266,18 @@ pub(crate) async fn destroy(
     Ok(())
 }
 
-/// Erases the people of an erasure that was begun while the day was landed.
+/// Erases the people of an erasure that was begun while the day was landed or built. Returns true if there is one; then the
+/// day must be built from what it has now.
 ///
 /// # Errors
 /// Any error of the store.
-pub(crate) async fn follow(run: &Arc<RunContext>, day: &mut DayState) -> Result<()> {
+pub(crate) async fn follow(run: &Arc<RunContext>, day: &mut DayState) -> Result<bool> {
     let Some(begun) = run.new_erasures(day.erasures_known).await? else {
-        return Ok(());
+        return Ok(false);
     };
     day.erasures_known = Some(begun);
-    let mut findings = search(run, &day.manifest, &run.erased()).await?;
+    run.lessons.read_again().await;
+    let mut findings = search(run, &day.manifest, &day.fresh, &run.erased()).await?;
     for (call, format) in findings.reports.keys() {
         let landing = day
             .manifest
@@ -277,5 +288,6 @@ pub(crate) async fn follow(run: &Arc<RunContext>, day: &mut DayState) -> Result<
             day.fresh.remove(&landed.key);
         }
     }
-    destroy(run, &mut day.manifest, &mut findings).await
+    destroy(run, &mut day.manifest, &mut findings).await?;
+    Ok(true)
 }

@@ -10,6 +10,7 @@ use super::{ForgetOptions, Forgotten, erased};
 use crate::Result;
 use crate::lake::erased::{Erased, KnownBy, Person};
 use crate::lake::key;
+use crate::lake::manifest::Manifest;
 use crate::pipeline::lake_state::erasures::{DayErasure, Erasure, LeftToHuman};
 use crate::pipeline::run_context::RunContext;
 use crate::pseudonym::PseudonymKey;
@@ -30,6 +31,8 @@ pub(super) struct ErasureBook {
     /// All that is known of them.
     traces: Mutex<Traces>,
     failed: Mutex<Vec<String>>,
+    /// The keys of the reports that manifests name.
+    reports: Mutex<BTreeSet<String>>,
 }
 
 impl ErasureBook {
@@ -47,6 +50,7 @@ impl ErasureBook {
             erasure: tokio::sync::Mutex::new(erasure),
             traces: Mutex::new(traces),
             failed: Mutex::default(),
+            reports: Mutex::default(),
         }
     }
 
@@ -58,6 +62,18 @@ impl ErasureBook {
     /// All that is known of the people.
     pub fn traces(&self) -> Traces {
         self.traces.lock().clone()
+    }
+
+    /// Notes which raw reports a manifest names.
+    pub fn note_reports(&self, manifest: &Manifest) {
+        let reports = manifest.calls.values().flat_map(|call| call.reports.values());
+        let keys = reports.filter_map(|landing| landing.landed.as_ref().map(|landed| landed.key.clone()));
+        self.reports.lock().extend(keys);
+    }
+
+    /// True if a manifest names a raw report.
+    pub fn has_report(&self, key: &str) -> bool {
+        self.reports.lock().contains(key)
     }
 
     /// Notes a failure; the same command tries again.

@@ -16,7 +16,7 @@ use crate::pipeline::day::commit::write;
 use crate::pipeline::day::edit::{RowEdit, edit_day};
 use crate::pipeline::day::erase::{self, DayFindings};
 use crate::pipeline::day::expire;
-use crate::pipeline::day::state::DayState;
+use crate::pipeline::day::state::{DayState, Fresh};
 use crate::pipeline::lake_state::erasures::{DayErasure, LeftToHuman, RecordingChoice};
 use crate::pipeline::lessons;
 use crate::pipeline::run_context::RunContext;
@@ -43,6 +43,8 @@ pub(super) async fn pass(
     is_last: bool,
 ) -> Result<bool> {
     let listed = run.store.list(key::DAYS).await?;
+    // A process that had read lesson data before the erasure may have written tables from it since the first pass.
+    let checks_tables = !seen.is_empty();
     let is_new = |object: &&ListedObject| seen.get(&object.key) != Some(&stamp(object));
     let due: Vec<_> = listed.iter().filter(is_new).cloned().collect();
     run.progress.enter(Phase::Days, due.len() as u64);
@@ -50,7 +52,7 @@ pub(super) async fn pass(
     let mut working = stream::iter(due)
         .map(|object| async move {
             let (of_day, of_book, key) = (Arc::clone(run), Arc::clone(book), object.key.clone());
-            let work = async move { Box::pin(day(&of_day, &of_book, &key)).await };
+            let work = async move { Box::pin(day(&of_day, &of_book, &key, checks_tables)).await };
             let done = task::isolated("day", work).await;
             run.progress.days.advance(1);
             (object, done)
@@ -88,7 +90,7 @@ fn stamp(object: &ListedObject) -> String {
 /// What a day has of the people.
 struct Found {
     findings: DayFindings,
-    /// The people in the tables of a day whose reports are gone.
+    /// The people in the tables of a day whose reports are gone, or whose tables are out of date.
     people: Option<PeopleOfDay>,
     /// The objects of calls and records, as the API gave them, without the people: by the id, and true for a call.
     objects: BTreeMap<(bool, String), String>,
@@ -103,7 +105,12 @@ impl Found {
 }
 
 /// Erases the people from a day. Returns true if the day had somebody.
-async fn day(run: &Arc<RunContext>, book: &ErasureBook, manifest_key: &str) -> Result<bool> {
+async fn day(
+    run: &Arc<RunContext>,
+    book: &ErasureBook,
+    manifest_key: &str,
+    checks_tables: bool,
+) -> Result<bool> {
     if run.cancel.is_cancelled() {
         return Err(stopped());
     }
@@ -114,7 +121,8 @@ async fn day(run: &Arc<RunContext>, book: &ErasureBook, manifest_key: &str) -> R
         return Ok(false);
     }
     let name = format!("{}|{}", manifest.date, manifest.space_id);
-    let found = search(run, book, &manifest).await?;
+    book.note_reports(&manifest);
+    let found = search(run, book, &manifest, checks_tables).await?;
     note_mentions(book, &name, &found.findings).await?;
     let is_pending = book.is_pending(&name).await;
     if found.is_none() && !is_pending {
@@ -134,8 +142,13 @@ async fn day(run: &Arc<RunContext>, book: &ErasureBook, manifest_key: &str) -> R
     Ok(true)
 }
 
-async fn search(run: &Arc<RunContext>, book: &ErasureBook, manifest: &Manifest) -> Result<Found> {
-    let findings = erase::search(run, manifest, &book.erased).await?;
+async fn search(
+    run: &Arc<RunContext>,
+    book: &ErasureBook,
+    manifest: &Manifest,
+    checks_tables: bool,
+) -> Result<Found> {
+    let findings = erase::search(run, manifest, &Fresh::new(), &book.erased).await?;
     book.learn(&findings.traces);
     for (key, why) in &findings.unreadable {
         book.leave([LeftToHuman {
@@ -147,7 +160,8 @@ async fn search(run: &Arc<RunContext>, book: &ErasureBook, manifest: &Manifest) 
         }])
         .await?;
     }
-    let people = match manifest.is_frozen() {
+    let is_frozen = manifest.is_frozen();
+    let people = match is_frozen || (checks_tables && findings.is_none()) {
         true => people_of_tables(run, book, manifest).await?,
         false => None,
     };
@@ -284,7 +298,9 @@ async fn destroy(
     for key in recordings {
         run.delete(&key).await?;
     }
+    let is_frozen = day.manifest.is_frozen();
     match found.people.take() {
+        Some(_) if !is_frozen => build::build_again(run, &mut day).await?,
         Some(people) => {
             let reports = day.manifest.calls.clone();
             let change = move |manifest: &mut Manifest| {

@@ -13,7 +13,7 @@ use crate::lake::key;
 use crate::pipeline::lake_state::erasures::LeftToHuman;
 use crate::pipeline::run_context::RunContext;
 use crate::store::{Condition, OptionalExt};
-use crate::tables::{Traces, erase_workbook, is_mentioned_in_file};
+use crate::tables::{Traces, erase_report, erase_workbook, is_mentioned_in_file};
 use crate::task::isolated_blocking;
 
 /// Objects in work at once.
@@ -41,6 +41,12 @@ pub(super) async fn erase(run: &Arc<RunContext>, book: &Arc<ErasureBook>) -> Res
             .try_collect::<()>()
             .await?;
     }
+    let reports = run.store.list(key::REPORTS).await?;
+    stream::iter(reports.into_iter().filter(|object| !book.has_report(&object.key)))
+        .map(|object| unnamed_report(run, book, object.key))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
     for object in run.store.list(key::SET_ASIDE).await? {
         aside(run, book, &traces, object.key).await?;
     }
@@ -48,6 +54,39 @@ pub(super) async fn erase(run: &Arc<RunContext>, book: &Arc<ErasureBook>) -> Res
         true => Ok(()),
         false => old_versions(run, book).await,
     }
+}
+
+/// Deletes a report that no manifest names, because a run was killed, if it has somebody, or if nobody can tell. The next run
+/// lands it again.
+async fn unnamed_report(run: &RunContext, book: &ErasureBook, key: String) -> Result<()> {
+    if run.cancel.is_cancelled() {
+        return Err(stopped());
+    }
+    let Some(bytes) = run.store.read(&key).await.optional()? else {
+        return Ok(());
+    };
+    let (of_book, erased, is_json) = (
+        Arc::clone(&book.run),
+        Arc::clone(&book.erased),
+        key.ends_with(".json"),
+    );
+    let has_somebody = isolated_blocking(&key, move || {
+        let mut known = Traces::default();
+        Ok(match is_json {
+            true => erase_report(&bytes, &of_book.mapping, &erased, &mut known)
+                .map_or(true, |done| done.is_some()),
+            false => erase_workbook(&bytes, &of_book.mapping, &erased, &mut known)
+                .map_or(true, |done| done.is_some()),
+        })
+    })
+    .await?;
+    if has_somebody {
+        book.count_object("reports that no day names", &key).await?;
+        if !book.is_dry {
+            run.delete(&key).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Replaces ids and addresses of the people in an object of the program.

@@ -127,6 +127,11 @@ impl LessonCache {
         imported
     }
 
+    /// Forgets the lesson data that was read, because people were erased from it.
+    pub async fn read_again(&self) {
+        *self.reader.lock().await = LessonReader::default();
+    }
+
     /// Imports the lesson data that a day's reports contain. True if any of it was new.
     ///
     /// # Errors

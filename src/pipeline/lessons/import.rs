@@ -48,6 +48,9 @@ pub struct Imported {
     pub payloads: u64,
     /// Payloads of people who were erased from the lake. They were left out.
     pub erased: u64,
+    /// The files that had such payloads, without them.
+    #[serde(skip)]
+    pub cleaned: Vec<Bytes>,
     /// Lesson entries (a user in a meeting) that are new or have changed.
     pub changed: u64,
     /// The dates whose lesson days were changed.
@@ -297,6 +300,7 @@ impl<'a> Import<'a> {
         if let Some(cleaned) = cleaned {
             self.done.erased += cleaned.payloads;
             file.bytes = cleaned.bytes.into();
+            self.done.cleaned.push(file.bytes.clone());
         }
         Ok(file)
     }

@@ -78,7 +78,6 @@ impl Relay {
             }
         }
         if !bytes.is_empty() {
-            let count = count_lines(&bytes);
             // The request was parsed before it was written, so an error means damage.
             parse(&bytes)
                 .map_err(|error| Error::new(ErrorKind::Store, &keys[0], format!("is damaged: {error}")))?;
@@ -94,11 +93,16 @@ impl Relay {
                 changed = done.changed,
                 "lesson data was imported"
             );
-            let due = format!("{}{}.jsonl", key::RELAY_DUE, journal::id());
-            self.store.put(&due, bytes.into(), Condition::Any).await?;
-            METRICS.meta_waiting.inc_by(count);
-            self.due.lock().push_back(due);
-            self.imported.notify_one();
+            // People who were erased are not passed on either.
+            let passed_on = done.cleaned.into_iter().next().unwrap_or(bytes.into());
+            let count = count_lines(&passed_on);
+            if count > 0 {
+                let due = format!("{}{}.jsonl", key::RELAY_DUE, journal::id());
+                self.store.put(&due, passed_on, Condition::Any).await?;
+                METRICS.meta_waiting.inc_by(count);
+                self.due.lock().push_back(due);
+                self.imported.notify_one();
+            }
         }
         for key in &keys[..taken] {
             self.store.delete(key).await?;

@@ -149,7 +149,9 @@ impl Relay {
 }
 
 fn count_lines(bytes: &[u8]) -> i64 {
-    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    let lines = bytes.split(|byte| *byte == b'\n');
+    // A line of a person who was erased is empty.
+    let lines = lines.filter(|line| !line.trim_ascii().is_empty()).count();
     i64::try_from(lines).unwrap_or(i64::MAX)
 }
 

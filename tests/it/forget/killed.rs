@@ -96,7 +96,7 @@ async fn an_erasure_killed_at_any_call_is_completed_by_the_same_command() {
         "{counted:?}"
     );
     let mut histories = 0;
-    for moment in moments(&counting, (3, 12)) {
+    for moment in moments(&counting, (5, 25)) {
         for applied in [false, true] {
             let history = format!("killed at {moment:?}, applied: {applied}");
             let store = before.copy();
