@@ -451,6 +451,18 @@ impl Manifest {
             .collect()
     }
 
+    /// Notes that a landed report is no longer in the store. Returns true if the day had a report with this key.
+    pub fn lose_report(&mut self, key: &str) -> bool {
+        let reports = self.calls.values_mut().flat_map(|call| call.reports.values_mut());
+        let lost = reports.filter(|landing| landing.landed.as_ref().is_some_and(|landed| landed.key == key));
+        let mut found = false;
+        for landing in lost {
+            *landing = Landing::pending("the landed report is gone from the store");
+            found = true;
+        }
+        found
+    }
+
     /// Merges the manifest that another process has committed meanwhile, so that nothing of either is lost. `built` is
     /// taken from `other`, because it was committed last.
     pub fn absorb(&mut self, other: Self) {

@@ -4,8 +4,10 @@
 //! report is read at a time. A report that needs more than the whole budget waits until it is alone. Nobody waits for
 //! more while holding a reservation, so there is no deadlock.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -131,6 +133,9 @@ impl MemoryBudget {
 fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
+
+/// Reports that were just landed, by key. They are kept for the build if there is room; else the build reads them back.
+pub(crate) type Fresh = HashMap<String, (Bytes, ReservedMemory)>;
 
 /// Estimates the bytes in memory that reading a report needs, rather too many than too few.
 pub(crate) fn need(format: ReportFormat, report: &[u8]) -> u64 {

@@ -373,7 +373,7 @@ tables! {
             started_at Timestamp "Start of the record (API startedAt)",
             finished_at Timestamp "End of the record (API finishedAt); null while it runs",
             file_size Int64 "Size in bytes according to the API; may be wrong (API fileSize)",
-            status String "State of the file: done (it is in the lake), pending, failed (also if refused), unavailable (the platform has given it up), lost (given up after export.give_up) or deleted (its retention is over, see error; it counts as done)",
+            status String "State of the file: done (it is in the lake), pending, failed (also if refused), unavailable (the platform has given it up), lost (given up after export.give_up) or deleted (its retention is over, or people were erased, see error; it counts as done)",
             uri String "Address of the file; null unless done",
             bytes Int64 "Size in bytes of the file in the lake; null unless done",
             sha256 String "SHA-256 of the file in the lake, in hex; null unless done",

@@ -9,15 +9,15 @@ use chrono::{DateTime, Utc};
 use tokio::time::Duration;
 
 use super::commit::{close, commit, has_nothing, is_open, prove_marker, write};
-use super::erase;
 use super::expire::note_expired;
 use super::feed::run_build;
+use super::follow_erasure::follow_erasure;
 use super::publish::{Reading, TableSnapshot, commit_landings};
 use super::state::DayState;
 use crate::backoff::Backoff;
 use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
-use crate::lake::manifest::{Built, Landing, LessonSpan, Manifest, Quality, UnreportedCall};
+use crate::lake::manifest::{Built, LessonSpan, Manifest, Quality, UnreportedCall};
 use crate::pipeline::lessons::cache::NeighbourDays;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::build_notes::{self, NotesBySubject};
@@ -127,7 +127,7 @@ async fn merge_theirs(run: &Arc<RunContext>, day: &mut DayState) -> Result<()> {
         day.absorb(theirs);
     }
     day.claim.meet_rival();
-    erase::follow(run, day).await?;
+    follow_erasure(run, day).await?;
     run.lessons.forget(&day.id()).await;
     Ok(())
 }
@@ -223,7 +223,7 @@ async fn build_of_present(
             }
             return Ok(false);
         }
-        if !forget_report(&mut day.manifest, error.about()) {
+        if !day.manifest.lose_report(error.about()) {
             return Err(error);
         }
         let message = format!("{error}; the next run asks for it again");
@@ -274,21 +274,6 @@ async fn delete_evicted(run: &RunContext, day: &mut DayState) -> Result<()> {
         }
     }
     commit(run, day).await
-}
-
-/// Notes that a landed report is no longer in the store. Returns true if the day had a report with this key.
-fn forget_report(manifest: &mut Manifest, key: &str) -> bool {
-    let landings = manifest
-        .calls
-        .values_mut()
-        .flat_map(|call| call.reports.values_mut());
-    let lost = landings.filter(|landing| landing.landed.as_ref().is_some_and(|landed| landed.key == key));
-    let mut found = false;
-    for landing in lost {
-        *landing = Landing::pending("the landed report is gone from the store");
-        found = true;
-    }
-    found
 }
 
 fn day_id(manifest: &Manifest) -> DayId {
@@ -367,7 +352,7 @@ async fn build_tables(
     let (mut built, meta) = loop {
         let whole = build_whole(run, day, built_at, Embedded::Import).await?;
         // People who were erased since the day was read must not come back with it.
-        if !erase::follow(run, day).await? {
+        if !follow_erasure(run, day).await? {
             break whole;
         }
     };

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::report::ReportAsk;
-use super::state::{DayState, Fresh};
+use super::judge::ReportAsk;
 use crate::Result;
 use crate::config::ReportFormat;
 use crate::ids::CallId;
 use crate::lake::erased::Erased;
 use crate::lake::manifest::{CallEntry, Manifest};
 use crate::pipeline::memory;
+use crate::pipeline::memory::Fresh;
 use crate::pipeline::run_context::RunContext;
 use crate::store::{Condition, OptionalExt};
 use crate::tables::{ErasedReport, Mapping, Traces, erase_report, erase_workbook};
@@ -264,30 +264,4 @@ pub(crate) async fn destroy(
         run.put(&landed.key, bytes, Condition::Any).await?;
     }
     Ok(())
-}
-
-/// Erases the people of an erasure that was begun while the day was landed or built. Returns true if there is one; then the
-/// day must be built from what it has now.
-///
-/// # Errors
-/// Any error of the store.
-pub(crate) async fn follow(run: &Arc<RunContext>, day: &mut DayState) -> Result<bool> {
-    let Some(begun) = run.new_erasures(day.erasures_known).await? else {
-        return Ok(false);
-    };
-    day.erasures_known = Some(begun);
-    run.lessons.read_again().await;
-    let mut findings = search(run, &day.manifest, &day.fresh, &run.erased()).await?;
-    for (call, format) in findings.reports.keys() {
-        let landing = day
-            .manifest
-            .calls
-            .get(call)
-            .and_then(|entry| entry.reports.get(format));
-        if let Some(landed) = landing.and_then(|landing| landing.landed.as_ref()) {
-            day.fresh.remove(&landed.key);
-        }
-    }
-    destroy(run, &mut day.manifest, &mut findings).await?;
-    Ok(true)
 }

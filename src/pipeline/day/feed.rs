@@ -8,12 +8,13 @@ use futures_util::StreamExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::attempts::{self, DIED_TWICE, Trial};
-use super::state::{DayState, Fresh};
+use super::state::DayState;
 use crate::Result;
 use crate::config::ReportFormat;
 use crate::ids::CallId;
 use crate::lake::manifest::Manifest;
 use crate::metrics::METRICS;
+use crate::pipeline::memory::Fresh;
 use crate::pipeline::memory::{self, Reserved};
 use crate::pipeline::run_context::RunContext;
 use crate::tables::lessons::LessonIndex;

@@ -13,6 +13,7 @@ pub(crate) mod edit;
 pub(crate) mod erase;
 pub(crate) mod expire;
 mod feed;
+mod follow_erasure;
 pub(crate) mod give_up;
 mod judge;
 mod land;
@@ -77,7 +78,7 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     if is_reachable {
         land_all(context, rules, &mut day, (new.as_ref(), frozen.as_ref())).await;
         if day.report.counts.reports_landed > 0 {
-            erase::follow(&context.run, &mut day).await?;
+            follow_erasure::follow_erasure(&context.run, &mut day).await?;
         }
     }
     expire::leave_out(&mut day.manifest, &rules.cutoffs, rules.now);

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::claim::DayClaim;
@@ -13,16 +12,13 @@ use crate::ids::{CallId, DayId, RecordId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest, Status};
 use crate::pipeline::job::Piece;
-use crate::pipeline::memory::{MemoryBudget, ReservedMemory};
+use crate::pipeline::memory::{Fresh, MemoryBudget};
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{DayReport, Problem, ProblemKind};
 use crate::pipeline::walk::found::DayWork;
 use crate::store::json::get_json;
 use crate::store::{Store, Version};
 use crate::{Error, ErrorKind, Result};
-
-/// Reports that were just landed, by key. They are kept for the build if there is room; else the build reads them back.
-pub(crate) type Fresh = HashMap<String, (Bytes, ReservedMemory)>;
 
 /// A day in work.
 pub(crate) struct DayState {
