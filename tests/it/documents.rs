@@ -186,3 +186,25 @@ async fn the_example_script_reads_the_lake_of_the_demo() {
     let after = script(&[]).await;
     assert!(after.contains("Lesson "), "{after}");
 }
+
+#[test]
+fn bucket_policies_name_all_tables_and_deny_what_lies_plain() {
+    let policy = |name: &str| -> serde_json::Value {
+        let text = std::fs::read_to_string(root().join("deploy/s3").join(name)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    for name in ["telelake.json", "analysts.json", "auditor.json"] {
+        assert_eq!(policy(name)["Version"], "2012-10-17", "{name}");
+    }
+    let analysts = policy("analysts.json");
+    let listed = analysts["Statement"][0]["Condition"]["StringLike"]["s3:prefix"].to_string();
+    for table in telelake::lake::table::builtin::all() {
+        let is_listed = listed.contains(&format!("/{}/*", table.name));
+        // It holds all cells of workbooks.
+        assert_eq!(is_listed, table.name != "report_rows", "{}", table.name);
+    }
+    let denied = analysts["Statement"][2]["Resource"].to_string();
+    for prefix in ["raw/", "media/", "_telelake/", "report_rows/"] {
+        assert!(denied.contains(&format!("/school/lake/{prefix}*")), "{prefix}");
+    }
+}

@@ -63,3 +63,29 @@ async fn a_run_that_began_before_the_erasure_brings_nobody_back() {
     }
     assert!(whole(&sim).from <= whole(&sim).to);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_leaves_erased_people_out_of_the_lake_and_of_what_it_passes_on() {
+    let (sim, store, users) = lake().await;
+    let strings = strings_of(&sim.school(), &users);
+    forget(&sim, store.clone(), &users).await.unwrap();
+    let mut metas = sim.school().lesson_data();
+    let theirs = metas
+        .iter()
+        .filter(|meta| users.iter().any(|user| meta["externalUserId"] == user.as_str()));
+    let theirs = theirs.count() as u64;
+    // Another file, so that it is not known.
+    metas.push(serde_json::json!({"externalUserId": "new", "externalMeetingId": "m", "meta": {"friend": {"user_id": users[0], "name": "x"}, "n": 1}}));
+    let imported = import(&store, file_of("more.jsonl", &metas)).await.unwrap();
+    assert_eq!(
+        (imported.erased, imported.payloads),
+        (theirs, metas.len() as u64 - theirs)
+    );
+    let [passed_on] = imported.cleaned.as_slice() else {
+        panic!("{} files", imported.cleaned.len());
+    };
+    let text = String::from_utf8(passed_on.to_vec()).unwrap();
+    assert!(strings.iter().all(|string| !text.contains(string)), "{text}");
+    assert!(text.contains(r#"{"n":1}"#), "{text}");
+    assert_eq!(leaks(&store.contents(), &strings), Vec::<String>::new());
+}

@@ -547,3 +547,91 @@ async fn a_person_leaves_days_whose_reports_are_not_kept() {
         command(&["verify", "--deep"]).run().await.expect(0);
     }
 }
+
+/// A bucket that keeps old versions destroys nothing by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_versions_of_objects_with_the_people_go_too() {
+    use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+    let scene = Scene::new().await;
+    let lake = Lake::s3().await;
+    let Lake::S3 { bucket, .. } = &lake else {
+        panic!("a bucket")
+    };
+    let client = crate::support::weed::weed().await.client();
+    let versioning = VersioningConfiguration::builder()
+        .status(BucketVersioningStatus::Enabled)
+        .build();
+    let request = client.put_bucket_versioning().bucket(bucket);
+    request.versioning_configuration(versioning).send().await.unwrap();
+    scene.fill(&lake).await;
+    let old = async || {
+        let mut old = BTreeMap::new();
+        let mut pages = client.list_object_versions().bucket(bucket);
+        loop {
+            let page = pages.clone().send().await.unwrap();
+            for version in page.versions() {
+                if version.is_latest() != Some(true) {
+                    let (key, id) = (version.key().unwrap(), version.version_id().unwrap());
+                    let object = client
+                        .get_object()
+                        .bucket(bucket)
+                        .key(key)
+                        .version_id(id)
+                        .send()
+                        .await
+                        .unwrap();
+                    let bytes = object.body.collect().await.unwrap().into_bytes();
+                    // The name without the version still ends as it did, so that it is unpacked.
+                    old.insert(
+                        format!("{id}/{}", key.strip_prefix("school/lake/").unwrap()),
+                        bytes,
+                    );
+                }
+            }
+            if page.is_truncated() != Some(true) {
+                return old;
+            }
+            pages = pages
+                .set_key_marker(page.next_key_marker)
+                .set_version_id_marker(page.next_version_id_marker);
+        }
+    };
+    scene.command(&lake, &scene.forget(&[])).run().await.expect(0);
+    let left = old().await;
+    assert_eq!(leaks(&left, &scene.strings), Vec::<String>::new());
+    // Other old versions are none of its business.
+    assert!(!left.is_empty());
+    assert_eq!(
+        leaks(&contents(&lake).await, &scene.strings),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_without_an_id_is_erased_by_address() {
+    let scene = Scene::new().await;
+    let lake = Lake::folder();
+    scene.fill(&lake).await;
+    let rows = lake.rows("participants", &["email", "external_user_id"]).await;
+    let email = rows
+        .iter()
+        .map(|row| row["email"].clone())
+        .find(|email| !email.is_empty())
+        .unwrap();
+    assert!(!leaks(&contents(&lake).await, &[email.clone()].into()).is_empty());
+    let upper = email.to_uppercase();
+    scene
+        .command(&lake, &["forget", "--email", &upper])
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(
+        leaks(&contents(&lake).await, &[email].into()),
+        Vec::<String>::new()
+    );
+    scene
+        .command(&lake, &["verify", "--deep", "--rebuild"])
+        .run()
+        .await
+        .expect(0);
+}
