@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::judge::ReportAsk;
@@ -16,8 +17,9 @@ use crate::lake::manifest::{CallEntry, Manifest};
 use crate::pipeline::memory;
 use crate::pipeline::memory::Fresh;
 use crate::pipeline::run_context::RunContext;
+use crate::pipeline::walk::found::DayWork;
 use crate::store::{Condition, OptionalExt};
-use crate::tables::{ErasedReport, Mapping, Traces, erase_report, erase_workbook};
+use crate::tables::{ErasedReport, Mapping, Traces, erase_json, erase_report, erase_workbook};
 use crate::task::isolated_blocking;
 
 /// The answer to a request for a report, without the people who were erased.
@@ -65,6 +67,21 @@ pub(super) async fn clean(
             "the report is {why}, so that nobody can tell if it has people who were erased; it was not stored"
         )
     })
+}
+
+/// Removes the people who were erased from the calls and records as the API lists them.
+pub(super) fn clean_listing(erased: &Erased, work: &mut DayWork) {
+    if erased.is_empty() {
+        return;
+    }
+    let calls = work.calls.values_mut().map(|(_, call)| &mut call.raw);
+    let records = work.records.values_mut().map(|(_, record)| &mut record.raw);
+    for object in calls.chain(records) {
+        let cleaned = erase_json(object.as_str().as_bytes(), erased, &mut Traces::default());
+        if let Some(value) = cleaned.and_then(|json| serde_json::from_slice::<Value>(&json).ok()) {
+            *object = value.into();
+        }
+    }
 }
 
 fn erase(

@@ -55,7 +55,7 @@ pub(crate) async fn process(context: &Arc<ExportContext>, rules: &Arc<JobRules>,
     report
 }
 
-async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) -> Result<DayReport> {
+async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, mut work: DayWork) -> Result<DayReport> {
     if rules.cutoffs.is_over(DataKind::Tables, work.date) {
         // The margin of the listing, or a webhook about a call of old.
         return Ok(DayReport::default());
@@ -74,6 +74,7 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     thaw::await_deletion(&context.run, &mut day);
     day.gives_up(&work);
     let frozen = day.manifest.is_frozen().then(|| day.manifest.clone());
+    erase::clean_listing(&context.run.erased(), &mut work);
     merge::merge(rules, &mut day.manifest, work);
     if is_reachable {
         land_all(context, rules, &mut day, (new.as_ref(), frozen.as_ref())).await;

@@ -28,7 +28,7 @@ use crate::task;
 use crate::{ErrorKind, Result};
 
 /// Days in work at once.
-const DAYS_AT_ONCE: usize = 4;
+const DAYS_AT_ONCE: usize = 8;
 /// Rounds over the days that share a meeting with a day that has changed.
 const MOST_ROUNDS: usize = 100;
 

@@ -392,3 +392,21 @@ fn an_entry_about_another_user_loses_what_is_about_the_person() {
     assert_eq!(fate(&mut pair), EntryFate::Changed);
     assert_eq!(pair.meta.as_deref(), Some(r#"{"n":1}"#));
 }
+
+#[test]
+fn a_call_as_the_api_lists_it_loses_the_person_too() {
+    let call = br#"{"id": "c", "hostId": "student-1", "by": {"userId": "student-1", "name": "x"}, "n": 1.5}"#;
+    let cleaned = erase_json(call, &anna(), &mut Traces::default()).expect("the person");
+    assert_eq!(
+        String::from_utf8_lossy(&cleaned),
+        r#"{"id":"c","hostId":null,"n":1.5}"#
+    );
+    assert_eq!(
+        erase_json(
+            br#"{"id": "c", "hostId": "student-2"}"#,
+            &anna(),
+            &mut Traces::default()
+        ),
+        None
+    );
+}
