@@ -195,6 +195,10 @@ impl Config {
                 "webhook.secret".to_owned(),
                 self.webhook.read_secret().unwrap_or_default(),
             ),
+            (
+                "privacy.key".to_owned(),
+                self.privacy.read_key().unwrap_or_default(),
+            ),
         ];
         let of_spaces = self.webhook.secrets.iter();
         let of_spaces = of_spaces.map(|(space, secret)| (format!("webhook.secrets.{space}"), secret.clone()));

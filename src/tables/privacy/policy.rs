@@ -15,8 +15,6 @@ use crate::pseudonym::PseudonymKey;
 
 /// The text whose pseudonym tells keys apart.
 const KEY_CHECK: &str = "telelake: the key of the pseudonyms";
-/// The fewest characters of a key. With a shorter one somebody could find the ids by trying keys.
-const SHORTEST_KEY: usize = 16;
 /// The configuration key that names the key's file.
 const KEY_FILE: &str = "privacy.key_file";
 /// Raise it if a treatment computes something else. Then what is already built is built again.
@@ -98,7 +96,7 @@ impl PrivacyPolicy {
     /// The same, with the key of the pseudonyms, which was found in `file`.
     ///
     /// # Errors
-    /// `Config` if the policy needs a key and this one is empty or too short.
+    /// `Config` if the policy needs a key and this one is empty.
     pub fn with_key(self, key: &str, file: &str) -> Result<Self> {
         let Some(rules) = self.0.clone().filter(|rules| rules.hashed.is_some()) else {
             return Ok(self);
@@ -115,9 +113,6 @@ impl PrivacyPolicy {
             return refuse(format!(
                 "is empty, and [privacy] makes pseudonyms, first in {hashed}"
             ));
-        }
-        if key.chars().count() < SHORTEST_KEY {
-            return refuse(format!("holds a key of fewer than {SHORTEST_KEY} characters"));
         }
         let mut rules = Arc::unwrap_or_clone(rules);
         let key = PseudonymKey::new(key.as_bytes());
