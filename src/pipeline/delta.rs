@@ -111,6 +111,10 @@ pub(crate) async fn update(run: &RunContext, summary: &mut Summary) {
                     warn(format!("the Delta table of {}: {why}", report.table));
                 }
             }
+            // The sync may have copied a file just before people were erased from the table.
+            if let Ok(Some(_)) = run.new_erasures(None).await {
+                after_erasure(run).await.into_iter().for_each(&mut warn);
+            }
         }
         Err(_) if run.cancel.is_cancelled() => {}
         Err(error) => warn(format!("the Delta tables: {error}")),
