@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::traces::{RowPerson, Traces};
+use super::traces::{RowPerson, Traces, folded, is_author, is_id_field, is_own_id, plain_field, prefix_of};
 use crate::json::Text;
 use crate::lake::erased::{Erased, KnownBy};
 use crate::lake::table::builtin::{messages, participants};
 use crate::tables::mapping::Mapping;
 use crate::tables::mapping::mapping_file::TableSource;
 use crate::tables::mapping::plan::{ColumnPlan, TablePlan};
+use crate::tables::privacy::words::{KnownMeanings, NameMeaning};
 use crate::tables::report::inspect::{self, NotJson};
 use crate::tables::report::lookup::first;
-use crate::tables::report::node::Node;
+use crate::tables::report::node::{JsonObject, Node};
 use crate::tables::report::path::{Path, Scope};
 use crate::tables::report::rows;
 
@@ -25,6 +26,13 @@ const PERSON: [&str; 6] = [
     participants::phone,
     participants::name,
     messages::participant_name,
+];
+
+/// The longest text that is looked up as an id, in bytes.
+const LONGEST_ID: usize = 128;
+/// The fields of texts that are named as the place of a mention.
+const TEXT_FIELDS: [&str; 9] = [
+    "answer", "comment", "message", "name", "note", "question", "text", "title", "topic",
 ];
 
 fn person(mut texts: [Option<String>; 6]) -> RowPerson {
@@ -69,7 +77,7 @@ pub fn erase_report(
     let (report, _) = inspect::parse(&text)?;
     let mut marking = Marking::default();
     marking.people(mapping, &report, erased, known);
-    learn_nested(&report, None, erased, known);
+    learn_nested(&report, None, &marking.meanings, erased, known);
     for plan in plans(mapping) {
         rows::each_place(plan, &report, PERSON, &mut |_, texts| {
             known.recognize(person(texts).name.as_deref(), erased);
@@ -81,7 +89,7 @@ pub fn erase_report(
     for plan in plans(mapping).filter(|plan| plan.table.name != participants::NAME) {
         marking.rows_of(plan, &report, erased, known);
     }
-    marking.rest(&report, None, true, known);
+    marking.rest(&report, Place::whole(), known);
     let Marking {
         marks,
         counts: rows,
@@ -118,13 +126,13 @@ pub(super) fn erase_value(
     erased: &Erased,
     known: &mut Traces,
 ) -> (Option<Vec<u8>>, u64) {
-    learn_nested(value, None, erased, known);
     let mut marking = Marking::default();
+    learn_nested(value, None, &marking.meanings, erased, known);
     if known.is_empty() {
         return (None, 0);
     }
     marking.rows.extend(part.map(address));
-    marking.rest(value, None, true, known);
+    marking.rest(value, Place::whole(), known);
     let mentions = marking.mentions.values().sum();
     let kept = Kept {
         node: value,
@@ -142,18 +150,30 @@ pub fn erase_json(bytes: &[u8], erased: &Erased, known: &mut Traces) -> Option<V
     erase_value(&value, None, erased, known).0
 }
 
-/// Learns of people whose id stands anywhere in a field of ids.
-fn learn_nested(value: &Node<'_>, field: Option<&str>, erased: &Erased, known: &mut Traces) {
+/// Learns of people whose id stands anywhere in a field of ids or people, or is a key of an object of people.
+fn learn_nested(
+    value: &Node<'_>,
+    field: Option<&str>,
+    meanings: &KnownMeanings,
+    erased: &Erased,
+    known: &mut Traces,
+) {
+    let is_person = field.is_some_and(|field| meanings.of(field) != NameMeaning::Neutral);
     match value {
         Node::List(elements) => elements
             .iter()
-            .for_each(|element| learn_nested(element, field, erased, known)),
-        Node::Object(object) => object
-            .iter()
-            .for_each(|(name, value)| learn_nested(value, Some(name), erased, known)),
+            .for_each(|element| learn_nested(element, field, meanings, erased, known)),
+        Node::Object(object) => {
+            for (name, value) in object.iter() {
+                if is_person && erased.has_user(name) {
+                    known.users.insert(name.trim().to_owned());
+                }
+                learn_nested(value, Some(name), meanings, erased, known);
+            }
+        }
         _ => {
-            let is_id = field.is_some_and(|field| field.to_lowercase().ends_with("id"));
-            let text = value.to_text().filter(|_| is_id);
+            let is_id = is_person || field.is_some_and(|field| is_id_field(field) || is_own_id(field, None));
+            let text = value.to_text().filter(|text| is_id && text.len() <= LONGEST_ID);
             known.users.extend(
                 text.filter(|id| erased.has_user(id))
                     .map(|id| id.trim().to_owned()),
@@ -197,6 +217,31 @@ struct Marking {
     counts: BTreeMap<String, u64>,
     others: u64,
     mentions: BTreeMap<String, u64>,
+    meanings: KnownMeanings,
+}
+
+/// The place of a value.
+#[derive(Clone, Copy, Default)]
+struct Place<'f> {
+    /// The name under which it stands.
+    field: Option<&'f str>,
+    /// The name under which the object stands that has the field.
+    above: Option<&'f str>,
+    /// True for the report itself, which can't go.
+    must_stay: bool,
+    in_list: bool,
+    /// True within a row of somebody else.
+    in_row: bool,
+}
+
+impl Place<'_> {
+    /// The place of a whole report.
+    fn whole() -> Self {
+        Self {
+            must_stay: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// A row of participants.
@@ -204,6 +249,26 @@ struct PersonRow<'n, 'v> {
     scopes: Vec<Scope<'n, 'v>>,
     person: RowPerson,
     is_erased: bool,
+}
+
+/// Marks rows as those of people who are known, as long as they tell more of the people.
+fn take_known(
+    rows: &mut [PersonRow<'_, '_>],
+    known: &mut Traces,
+    is_one: impl Fn(&RowPerson, &Traces) -> bool,
+) {
+    loop {
+        let before = known.clone();
+        for row in rows.iter_mut().filter(|row| !row.is_erased) {
+            if is_one(&row.person, known) {
+                row.is_erased = true;
+                known.learn(&row.person);
+            }
+        }
+        if *known == before {
+            return;
+        }
+    }
 }
 
 impl Marking {
@@ -224,18 +289,19 @@ impl Marking {
         for row in &rows {
             known.recognize(row.person.name.as_deref(), erased);
         }
-        loop {
-            let before = known.clone();
-            for row in rows.iter_mut().filter(|row| !row.is_erased) {
-                if is_erased(&row.person, erased) || known.has(&row.person) {
-                    row.is_erased = true;
-                    known.learn(&row.person);
-                }
-            }
-            if *known == before {
-                break;
-            }
-        }
+        take_known(&mut rows, known, |row, known| {
+            is_erased(row, erased) || known.has(row)
+        });
+        let others = rows
+            .iter()
+            .filter(|row| !row.is_erased && !row.person.is_anonymous());
+        self.other_names = others
+            .filter_map(|row| row.person.name.as_deref().map(folded))
+            .collect();
+        let other_names = &self.other_names;
+        take_known(&mut rows, known, |row, known| {
+            known.has(row) || known.has_anonymous(row, other_names)
+        });
         for row in rows {
             let Some(node) = row.scopes.last().map(|scope| scope.node) else {
                 continue;
@@ -247,9 +313,6 @@ impl Marking {
                     let name = &*plan.table.columns[column.index].name;
                     self.elsewhere(column, PERSON.contains(&name), &row.scopes, known);
                 }
-            } else {
-                self.other_names
-                    .extend(row.person.name.map(|name| name.trim().to_lowercase()));
             }
         }
     }
@@ -276,8 +339,7 @@ impl Marking {
             let Some(own) = first(equals, scopes).and_then(|value| value.to_text()) else {
                 continue;
             };
-            let is_id = known.users.contains(own.trim()) || known.participants.contains(own.trim());
-            if !(is_of_person || is_id || known.is_telling(&own)) {
+            if !(is_of_person || known.is_id(&own)) {
                 continue;
             }
             list.walk(scopes, &mut |element| self.take_element(element, keys, &own));
@@ -312,14 +374,13 @@ impl Marking {
 
     /// True if a row without ids bears the name of an erased person, which nobody else in the call has.
     fn is_named(&self, row: &Node<'_>, name: Option<&str>, known: &Traces) -> bool {
-        let is_own =
-            |name: &str| known.has_name(name) && !self.other_names.contains(&name.trim().to_lowercase());
+        let is_own = |name: &str| known.is_own_name(name, &self.other_names);
         let Node::Object(object) = row else {
             return name.is_some_and(is_own);
         };
         name.is_some_and(is_own)
             || object.iter().any(|(field, value)| {
-                matches!(value, Node::Text(text) if known.is_named_by(field, text, &self.other_names))
+                matches!(value, Node::Text(text) if is_author(field) && (is_own(text) || known.is_id(text)))
             })
     }
 
@@ -329,57 +390,111 @@ impl Marking {
         }
     }
 
-    /// Marks what stands outside of the rows, or in rows of others. `field` is the name under which a value stands, and
-    /// `must_stay` says that it is the report itself. Returns true if a row lies within.
-    fn rest(&mut self, node: &Node<'_>, field: Option<&str>, must_stay: bool, known: &Traces) -> bool {
+    /// Marks what stands outside of the rows, or in rows of others. Returns true if a row lies within.
+    fn rest(&mut self, node: &Node<'_>, place: Place<'_>, known: &Traces) -> bool {
         if self.marks.contains_key(&address(node)) {
             return true;
         }
-        let mut is_row = self.rows.contains(&address(node));
+        let is_row = self.rows.contains(&address(node));
         match node {
             Node::List(elements) => {
+                let mut has_row = is_row;
                 for element in elements {
-                    is_row |= self.rest(element, field, false, known);
+                    let place = Place {
+                        must_stay: false,
+                        in_list: true,
+                        ..place
+                    };
+                    has_row |= self.rest(element, place, known);
                 }
+                has_row
             }
-            Node::Object(object) => {
-                let mut named = Vec::new();
-                for (name, value) in object.iter() {
-                    if known.is_telling(name) {
-                        self.mark(value, Fate::Gone);
-                        continue;
-                    }
-                    let before = self.marks.len();
-                    is_row |= self.rest(value, Some(name), false, known);
-                    let is_scalar = !value.is_object() && value.as_list().is_none();
-                    if is_scalar && self.marks.len() > before {
-                        named.push(address(value));
-                    }
-                }
-                // An object that bears the person's id is about the person, unless it holds more than that.
-                if !named.is_empty() && !is_row && !must_stay {
-                    for value in named {
-                        self.marks.remove(&value);
-                        self.others -= 1;
-                    }
-                    self.mark(node, Fate::Gone);
-                }
-            }
-            Node::Null | Node::Bool(_) => {}
+            Node::Object(object) => self.object(node, object, is_row, place, known) || is_row,
+            Node::Null | Node::Bool(_) => is_row,
             Node::Number(_) | Node::Text(_) => {
-                let text = node.to_text().unwrap_or_default();
-                if field.map_or_else(
-                    || known.is_telling(&text),
-                    |field| known.is_named_by(field, &text, &self.other_names),
-                ) {
-                    self.mark(node, Fate::Null);
-                } else if known.is_mentioned_in(&text, &self.other_names) {
-                    let place = field.unwrap_or_default().to_owned();
-                    *self.mentions.entry(place).or_default() += 1;
-                }
+                self.scalar(node, place, known);
+                is_row
             }
         }
-        is_row
+    }
+
+    fn object(
+        &mut self,
+        node: &Node<'_>,
+        object: &JsonObject<'_>,
+        is_row: bool,
+        place: Place<'_>,
+        known: &Traces,
+    ) -> bool {
+        let mut has_row = false;
+        let (mut is_about, mut prefixes) = (false, Vec::new());
+        let of_people = place.field.is_some_and(|field| self.is_person(field));
+        for (name, value) in object.iter() {
+            if known.is_telling_id(name) || (of_people && known.is_id(name)) {
+                self.mark(value, Fate::Gone);
+                continue;
+            }
+            let inner = Place {
+                field: Some(name),
+                above: place.field,
+                must_stay: false,
+                in_list: false,
+                in_row: place.in_row || is_row,
+            };
+            has_row |= self.rest(value, inner, known);
+            let is_scalar = !value.is_object() && value.as_list().is_none();
+            if is_scalar
+                && self.marks.contains_key(&address(value))
+                && value.to_text().is_some_and(|text| known.is_id(&text))
+            {
+                is_about |= is_own_id(name, place.field);
+                prefixes.extend(prefix_of(name));
+            }
+        }
+        if is_about && !is_row && !has_row && !place.must_stay {
+            self.mark(node, Fate::Gone);
+            return true;
+        }
+        // What stands beside `teacher_id` and is called `teacher_name` is about the same person.
+        for (name, value) in object.iter() {
+            let plain = plain_field(name);
+            let is_beside = prefixes.iter().any(|prefix| plain.starts_with(prefix.as_str()));
+            if is_beside
+                && self.meanings.of(name) != NameMeaning::Neutral
+                && !value.is_object()
+                && !value.is_null()
+            {
+                self.mark(value, Fate::Null);
+            }
+        }
+        has_row
+    }
+
+    fn scalar(&mut self, node: &Node<'_>, place: Place<'_>, known: &Traces) {
+        let text = node.to_text().unwrap_or_default();
+        let field = place.field.unwrap_or_default();
+        let is_person = self.is_person(field) || place.above.is_some_and(|above| self.is_person(above));
+        // The addresses in a row of somebody else are that person's: families share them.
+        let goes = known.is_id_of(field, is_person, &text)
+            || (!place.in_row && known.is_address(field, &text))
+            || (is_author(field) && text.contains(' ') && known.is_own_name(&text, &self.other_names));
+        if goes {
+            let fate = if place.in_list { Fate::Gone } else { Fate::Null };
+            self.mark(node, fate);
+        } else if known.is_mentioned_in(&text, &self.other_names) {
+            // The name of a field may itself be data.
+            let place = if TEXT_FIELDS.contains(&field) {
+                field
+            } else {
+                "another field"
+            };
+            *self.mentions.entry(place.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// True if a field is named after people.
+    fn is_person(&self, field: &str) -> bool {
+        self.meanings.of(field) != NameMeaning::Neutral
     }
 
     fn mark(&mut self, node: &Node<'_>, fate: Fate) {

@@ -15,5 +15,5 @@ pub(in crate::tables) use json::is_erased;
 pub use json::{ErasedReport, erase_json, erase_report};
 pub use lesson::{ErasedMeta, erase_entry, erase_meta_file};
 pub use rows::{PeopleOfDay, PersonIds, is_mentioned_in_file};
-pub(in crate::tables) use traces::RowPerson;
 pub use traces::Traces;
+pub(in crate::tables) use traces::{RowPerson, folded};

@@ -12,6 +12,7 @@ use super::traces::Traces;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::table::builtin::{call, lesson_attendance, participants};
 use crate::tables::parquet::read::{RowBatch, read_rows};
+use crate::tables::privacy::words::{NameMeaning, meaning};
 
 /// The values by which the tables name the people to erase: as they are, and as pseudonyms.
 #[derive(Clone, Default)]
@@ -151,7 +152,7 @@ impl PeopleOfDay {
         is_user() || is_participant() || is_email() || self.is_in_cells(rows, at)
     }
 
-    /// True if the cells of a workbook's row name one of the people.
+    /// True if the cells of a workbook's row name one of the people, and nobody else by an id.
     fn is_in_cells(&self, rows: &RecordBatch, at: usize) -> bool {
         let cells = rows.column_by_name("cells").and_then(|cells| cells.as_map_opt());
         let of_call = text_at(rows, call::call_id, at).is_some_and(|call| self.by_call.contains_key(call));
@@ -159,13 +160,25 @@ impl PeopleOfDay {
             return false;
         };
         let entry = cells.value(at);
-        let Some(values) = entry.column(1).as_string_opt::<i32>() else {
+        let texts = [0, 1].map(|column| entry.column(column).as_string_opt::<i32>());
+        let [Some(headers), Some(values)] = texts else {
             return false;
         };
-        values.iter().flatten().any(|value| {
-            let is_name = of_call && value.contains(' ') && self.traces.has_name(value);
-            is_name || self.traces.is_telling(value)
-        })
+        let (mut is_named, mut is_of_another) = (false, false);
+        for (header, value) in headers
+            .iter()
+            .flatten()
+            .zip(values.iter().map(Option::unwrap_or_default))
+        {
+            let meaning = meaning(header);
+            let is_person = meaning != NameMeaning::Neutral;
+            if self.traces.is_id_of(header, is_person, value) || self.traces.is_address(header, value) {
+                return true;
+            }
+            is_named |= of_call && is_person && self.traces.has_name(value);
+            is_of_another |= meaning == NameMeaning::PersonId && !value.trim().is_empty();
+        }
+        is_named && !is_of_another
     }
 
     fn without_teachers(&self, rows: &RecordBatch, column: &ArrayRef) -> ArrayRef {

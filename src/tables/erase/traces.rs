@@ -14,26 +14,56 @@ const TELLING_MIXED: usize = 4;
 const TELLING_DIGITS: usize = 9;
 /// Fewest characters of a part of a name that is searched in texts.
 const NAME_PART: usize = 4;
-/// The folded names of fields that hold the id of a person.
-const PERSON_FIELDS: [&str; 17] = [
+/// Words before `id` in the names of fields that hold ids of things, not of people.
+const THINGS: [&str; 34] = [
+    "answer",
+    "app",
+    "branch",
+    "call",
+    "channel",
+    "city",
+    "class",
+    "contract",
+    "course",
+    "event",
+    "file",
+    "group",
+    "homework",
+    "lesson",
+    "level",
+    "meeting",
+    "message",
+    "option",
+    "order",
+    "organization",
+    "poll",
+    "question",
+    "record",
+    "recording",
+    "room",
+    "school",
+    "session",
+    "space",
+    "subject",
+    "task",
+    "template",
+    "tenant",
+    "vote",
+    "webinar",
+];
+/// The fields by which an object says who it is about.
+const OWN_IDS: [&str; 8] = [
+    "id",
+    "uid",
     "user",
     "userid",
     "externaluserid",
     "participant",
     "participantid",
-    "author",
-    "authorid",
-    "sender",
-    "senderid",
-    "owner",
-    "ownerid",
-    "host",
-    "hostid",
-    "moderatorid",
-    "createdby",
-    "replyto",
-    "from",
+    "externalid",
 ];
+/// The fields besides `…name` by which a row says whose it is.
+const AUTHORS: [&str; 4] = ["author", "from", "sender", "speaker"];
 
 /// What is known of the people to erase.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -71,6 +101,13 @@ pub(in crate::tables) struct RowPerson {
 }
 
 impl RowPerson {
+    /// True if the row says at most a name.
+    pub fn is_anonymous(&self) -> bool {
+        [&self.user, &self.participant, &self.email, &self.phone]
+            .iter()
+            .all(|value| value.is_none())
+    }
+
     /// The person of a row, given the texts of its columns.
     pub fn of(mut text: impl FnMut(&str) -> Option<String>) -> Self {
         Self {
@@ -145,8 +182,8 @@ impl Traces {
         self.emails.remove("");
     }
 
-    /// True if a row is of a person who is known. An address counts only with the same name, because families share it; a
-    /// name counts if nothing else is said.
+    /// True if a row is of a person who is known, by an id, or by an address with the same name, because families share
+    /// addresses.
     pub(in crate::tables) fn has(&self, row: &RowPerson) -> bool {
         if let Some(user) = &row.user {
             return self.users.contains(user.trim());
@@ -162,13 +199,30 @@ impl Traces {
                     .and_then(digits)
                     .is_some_and(|phone| self.phones.contains(&phone))
         };
-        let is_anonymous = row.participant.is_none() && row.email.is_none() && row.phone.is_none();
-        (is_anonymous && row.name.as_deref().is_some_and(|name| self.has_name(name)))
-            || row
-                .participant
-                .as_deref()
-                .is_some_and(|id| self.participants.contains(id.trim()))
+        row.participant
+            .as_deref()
+            .is_some_and(|id| self.participants.contains(id.trim()))
             || (same_name && has_address())
+    }
+
+    /// True if a row that says nothing but a name is of a person who is known, because nobody else in the call has the name.
+    pub(in crate::tables) fn has_anonymous(&self, row: &RowPerson, other_names: &BTreeSet<String>) -> bool {
+        row.is_anonymous()
+            && row
+                .name
+                .as_deref()
+                .is_some_and(|name| self.is_own_name(name, other_names))
+    }
+
+    /// True if a name is that of one of the people, and of nobody else.
+    pub(in crate::tables) fn is_own_name(&self, name: &str, other_names: &BTreeSet<String>) -> bool {
+        self.has_name(name) && !other_names.contains(&folded(name))
+    }
+
+    /// True if a value is an id of one of the people.
+    pub(in crate::tables) fn is_id(&self, value: &str) -> bool {
+        let value = value.trim();
+        self.users.contains(value) || self.participants.contains(value)
     }
 
     /// True if one of the people has the name.
@@ -176,38 +230,26 @@ impl Traces {
         self.names.contains(&folded(name))
     }
 
-    /// True if a value is the id or address of one of the people, and can be nothing else.
-    pub(in crate::tables) fn is_telling(&self, value: &str) -> bool {
-        let value = value.trim();
-        let is_id = self.users.contains(value) || self.participants.contains(value);
-        (is_id && is_telling(value)) || self.is_address(value)
+    /// True if a value is the id of one of the people, and can be nothing else.
+    pub(in crate::tables) fn is_telling_id(&self, value: &str) -> bool {
+        self.is_id(value) && is_telling(value.trim())
     }
 
-    /// True if the value of a field is the id or address of one of the people, or a full name that nobody else in the call
-    /// has.
-    pub(in crate::tables) fn is_named_by(
-        &self,
-        field: &str,
-        value: &str,
-        other_names: &BTreeSet<String>,
-    ) -> bool {
-        let value = value.trim();
-        if self.is_telling(value) {
-            return true;
-        }
-        let field = plain_field(field);
-        let is_person = PERSON_FIELDS.contains(&&*field);
-        let is_id = self.users.contains(value) || self.participants.contains(value);
-        let is_name = || value.contains(' ') && self.has_name(value) && !other_names.contains(&folded(value));
-        (is_id && is_person) || ((is_person || field.ends_with("name")) && is_name())
+    /// True if a value is the e-mail address of one of the people, or the telephone number in a field for one.
+    pub(in crate::tables) fn is_address(&self, field: &str, value: &str) -> bool {
+        let is_phone = || {
+            let field = plain_field(field);
+            ["phone", "tel", "mobile", "телефон"]
+                .iter()
+                .any(|word| field.contains(word))
+                && digits(value).is_some_and(|phone| self.phones.contains(&phone))
+        };
+        self.emails.contains(&folded(value)) || is_phone()
     }
 
-    fn is_address(&self, value: &str) -> bool {
-        self.emails.contains(&folded(value))
-            || digits(value).is_some_and(|phone| {
-                let only_phone = |c: char| c.is_ascii_digit() || "+-() .".contains(c);
-                phone.len() >= TELLING_DIGITS && value.chars().all(only_phone) && self.phones.contains(&phone)
-            })
+    /// True if the value of a field is an id of one of the people. `is_person` says that the field is named after people.
+    pub(in crate::tables) fn is_id_of(&self, field: &str, is_person: bool, value: &str) -> bool {
+        self.is_id(value) && (is_telling(value.trim()) || is_person || is_id_field(field))
     }
 
     /// The text of an object of the program with a mark in the place of ids and addresses of the people; none if it has none.
@@ -262,13 +304,46 @@ impl Traces {
     }
 }
 
+/// True if a field is one of ids that may be those of people.
+pub(in crate::tables) fn is_id_field(field: &str) -> bool {
+    let field = plain_field(field);
+    let prefix = ["ids", "id", "by"]
+        .iter()
+        .find_map(|ending| field.strip_suffix(ending));
+    let is_other = |prefix: &str| prefix.is_empty() || THINGS.iter().any(|thing| prefix.ends_with(thing));
+    OWN_IDS[2..].contains(&&*field) || prefix.is_some_and(|prefix| !is_other(prefix))
+}
+
+/// True if a field says who the object is about that stands under the name `above`.
+pub(in crate::tables) fn is_own_id(field: &str, above: Option<&str>) -> bool {
+    let (field, above) = (plain_field(field), above.map(plain_field).unwrap_or_default());
+    let of_level = field
+        .strip_suffix("id")
+        .is_some_and(|level| !level.is_empty() && above.starts_with(level));
+    OWN_IDS.contains(&&*field) || of_level
+}
+
+/// True if a field says by a name whose a row is.
+pub(in crate::tables) fn is_author(field: &str) -> bool {
+    let field = plain_field(field);
+    field.ends_with("name") || AUTHORS.contains(&&*field) || OWN_IDS[2..].contains(&&*field)
+}
+
+/// The part of a field's name that other fields about the same person begin with: `teacher` of `teacher_id`.
+pub(in crate::tables) fn prefix_of(field: &str) -> Option<String> {
+    const SHORTEST: usize = 3;
+    let field = plain_field(field);
+    let prefix = field.strip_suffix("id").map(str::to_owned);
+    prefix.filter(|prefix| prefix.chars().count() >= SHORTEST)
+}
+
 /// A text in lower case, without white space around it.
-fn folded(text: &str) -> String {
+pub(in crate::tables) fn folded(text: &str) -> String {
     text.trim().to_lowercase()
 }
 
 /// A field's name in lower case, without the signs between its words.
-fn plain_field(name: &str) -> String {
+pub(in crate::tables) fn plain_field(name: &str) -> String {
     name.chars()
         .filter(|c| c.is_alphanumeric())
         .collect::<String>()
@@ -343,7 +418,9 @@ mod tests {
             !traces.has(&row(Some("stud-2"), Some("17"), None, None)),
             "one id, two people"
         );
-        assert!(traces.has(&row(None, None, None, Some("Анна Ли"))));
+        let anonymous = row(None, None, None, Some("Анна Ли"));
+        assert!(!traces.has(&anonymous) && traces.has_anonymous(&anonymous, &BTreeSet::new()));
+        assert!(!traces.has_anonymous(&anonymous, &BTreeSet::from(["анна ли".to_owned()])));
         assert!(
             !traces.has(&row(None, Some("p"), None, Some("Анна Ли"))),
             "a namesake"
@@ -353,17 +430,32 @@ mod tests {
     #[test]
     fn a_short_number_is_an_id_only_in_a_field_of_ids() {
         let traces = traces();
-        assert!(traces.is_telling("stud-1001") && !traces.is_telling("8 999 1234567"));
-        assert!(traces.is_telling("+79991234567") && traces.is_telling("anna@example.org"));
-        let is_named = |field: &str, value: &str, others: &[&str]| {
-            let others = others.iter().map(|name| (*name).to_owned()).collect();
-            traces.is_named_by(field, value, &others)
-        };
-        assert!(!traces.is_telling("17") && !is_named("cameraSeconds", "17", &[]));
-        assert!(is_named("participant_id", "17", &[]) && is_named("replyTo", "17", &[]));
-        assert!(is_named("userName", "АННА ЛИ", &[]) && is_named("author", "Анна Ли", &["вера"]));
-        assert!(!is_named("author", "Анна Ли", &["анна ли"]), "a namesake");
-        assert!(!is_named("topic", "Анна Ли", &[]));
+        assert!(traces.is_telling_id("stud-1001") && !traces.is_telling_id("17"));
+        for field in ["participant_id", "invitedBy", "curatorId", "student_ids", "user"] {
+            assert!(traces.is_id_of(field, false, "17"), "{field}");
+        }
+        for field in [
+            "cameraSeconds",
+            "roomId",
+            "lesson_id",
+            "external_meeting_id",
+            "id",
+        ] {
+            assert!(!traces.is_id_of(field, false, "17"), "{field}");
+        }
+        assert!(traces.is_id_of("id", true, "17") && traces.is_id_of("id", false, "stud-1001"));
+        assert!(
+            traces.is_address("x", "ANNA@example.org") && !traces.is_address("phone2", "8 (999) 123-45-67")
+        );
+        assert!(traces.is_address("mobile", "79991234567") && !traces.is_address("id", "79991234567"));
+    }
+
+    #[test]
+    fn an_object_is_about_a_person_by_its_own_id() {
+        assert!(is_own_id("userId", None) && is_own_id("teacher_id", Some("teachers")));
+        assert!(!is_own_id("teacher_id", Some("lesson")) && !is_own_id("createdBy", Some("polls")));
+        assert_eq!(prefix_of("teacher_id").as_deref(), Some("teacher"));
+        assert_eq!((prefix_of("id"), prefix_of("by_id")), (None, None));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::workbook::{HEADER_WITHIN, Merged};
 use super::written::{self, WrittenCell, WrittenSheet, serial_day};
 use crate::lake::erased::Erased;
 use crate::lake::table::builtin::participants;
-use crate::tables::erase::{ErasedReport, RowPerson, Traces, is_erased};
+use crate::tables::erase::{ErasedReport, RowPerson, Traces, folded, is_erased};
 use crate::tables::mapping::Mapping;
 use crate::tables::mapping::plan::TablePlan;
 
@@ -23,10 +23,13 @@ struct WholeSheet<'m> {
     rows: Vec<SheetRow>,
     /// The cells of each row, and the values that a merged region shares with it.
     filled: Vec<Vec<(u32, CellValue)>>,
-    merged: Vec<String>,
+    merged: Vec<Region>,
     /// The table that it feeds, and its header.
     bound: Option<(&'m TablePlan, Header)>,
 }
+
+/// A merged region: its first and its last row and column.
+type Region = ((u32, u32), (u32, u32));
 
 /// What has become of a workbook.
 #[derive(Default)]
@@ -135,14 +138,10 @@ fn sheets<'m>(book: &mut Book, mapping: &'m Mapping) -> Result<Vec<WholeSheet<'m
             Some(_) => Merged::of(book, &part)?,
             None => Merged::default(),
         };
-        let place = |(row, column): (u32, u32)| format!("{}{}", letter(column), u64::from(row) + 1);
         let regions = book.merged(&part)?;
         sheets.push(WholeSheet {
             filled: rows.iter().map(|row| filling.fill(row.clone())).collect(),
-            merged: regions
-                .iter()
-                .map(|region| format!("{}:{}", place(region.start), place(region.end)))
-                .collect(),
+            merged: regions.iter().map(|region| (region.start, region.end)).collect(),
             name: part.name,
             rows,
             bound,
@@ -199,10 +198,29 @@ impl Search {
         for (_, person) in &people {
             known.recognize(person.name.as_deref(), erased);
         }
+        self.take_known(&mut people, known, |person, known, _| {
+            is_erased(person, erased) || known.has(person)
+        });
+        let others = people.iter().filter(|(_, person)| !person.is_anonymous());
+        self.other_names = others
+            .filter_map(|(_, person)| person.name.as_deref().map(folded))
+            .collect();
+        self.take_known(&mut people, known, |person, known, other_names| {
+            known.has(person) || known.has_anonymous(person, other_names)
+        });
+    }
+
+    /// Takes rows of people who are known, as long as they tell more of the people.
+    fn take_known(
+        &mut self,
+        people: &mut Vec<((usize, usize), RowPerson)>,
+        known: &mut Traces,
+        is_one: impl Fn(&RowPerson, &Traces, &BTreeSet<String>) -> bool,
+    ) {
         loop {
             let before = known.clone();
             people.retain(|(place, person)| {
-                let goes = is_erased(person, erased) || known.has(person);
+                let goes = is_one(person, known, &self.other_names);
                 if goes {
                     known.learn(person);
                     self.rows.insert(*place);
@@ -211,12 +229,9 @@ impl Search {
                 !goes
             });
             if *known == before {
-                break;
+                return;
             }
         }
-        let names = people.into_iter().filter_map(|(_, person)| person.name);
-        self.other_names
-            .extend(names.map(|name| name.trim().to_lowercase()));
     }
 
     /// Finds the other rows and cells of a sheet that go, and the texts that mention a person.
@@ -235,9 +250,7 @@ impl Search {
                     .name
                     .as_deref()
                     .filter(|_| person.participant.is_none() && person.user.is_none());
-                let by_name = name.is_some_and(|name| {
-                    known.has_name(name) && !self.other_names.contains(&name.trim().to_lowercase())
-                });
+                let by_name = name.is_some_and(|name| known.is_own_name(name, &self.other_names));
                 if is_erased(&person, erased) || known.has(&person) || by_name {
                     self.rows.insert((of, at));
                     let table = sheet.bound.as_ref().map(|(plan, _)| plan.table.name.to_string());
@@ -247,14 +260,17 @@ impl Search {
             }
             for (column, cell) in &row.cells {
                 let text = cell.text();
-                if known.is_telling(&text) {
+                // In a sheet that is read, an address in a row of somebody else is that person's: families share them.
+                let is_address = sheet.bound.is_none() && known.is_address("", &text);
+                if known.is_telling_id(&text) || is_address {
                     // In a sheet that nothing reads, a row with the person's id is about the person.
                     match sheet.bound {
                         Some(_) => drop(self.cells.insert((of, at, *column))),
                         None => drop(self.rows.insert((of, at))),
                     }
                 } else if known.is_mentioned_in(&text, &self.other_names) {
-                    let place = format!("{} {}", sheet.name, letter(*column));
+                    // The name of the sheet may itself be data.
+                    let place = format!("sheet {}, column {}", of + 1, letter(*column));
                     *self.mentions.entry(place).or_default() += 1;
                 }
             }
@@ -269,27 +285,51 @@ fn kept(
     rows: &HashSet<(usize, usize)>,
     cells: &HashSet<(usize, usize, u32)>,
 ) -> WrittenSheet {
-    let kept = sheet
-        .rows
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| !rows.contains(&(of, *at)));
+    let stays = |at: &usize| !rows.contains(&(of, *at));
+    let (merged, shared) = shrunk(sheet, &stays);
+    let kept = sheet.rows.iter().enumerate().filter(|(at, _)| stays(at));
     let kept = kept.map(|(at, row)| {
         let stay = row
             .cells
             .iter()
             .filter(|(column, _)| !cells.contains(&(of, at, *column)));
-        let stay = stay.map(|(column, cell)| (*column, written_cell(cell)));
+        let taken_over = shared.get(&at).into_iter().flatten();
         let wrong = row.wrong.iter().map(|column| (*column, WrittenCell::Error));
-        let mut written: Vec<_> = stay.chain(wrong).collect();
+        let mut written: Vec<_> = stay
+            .chain(taken_over)
+            .map(|(column, cell)| (*column, written_cell(cell)))
+            .chain(wrong)
+            .collect();
         written.sort_by_key(|(column, _)| *column);
         (row.index, written)
     });
     WrittenSheet {
         name: sheet.name.clone(),
         rows: kept.collect(),
-        merged: sheet.merged.clone(),
+        merged,
     }
+}
+
+/// Cells that a row takes over, by the position of the row.
+type TakenOver = BTreeMap<usize, Vec<(u32, CellValue)>>;
+
+/// The merged regions without the rows that go. The value of a region whose first row goes is that of its first row that stays.
+fn shrunk(sheet: &WholeSheet<'_>, stays: &dyn Fn(&usize) -> bool) -> (Vec<String>, TakenOver) {
+    let place = |(row, column): (u32, u32)| format!("{}{}", letter(column), u64::from(row) + 1);
+    let (mut merged, mut shared) = (Vec::new(), TakenOver::new());
+    for (start, end) in &sheet.merged {
+        let mut within = sheet.rows.iter().enumerate();
+        let first = within.find(|(at, row)| (start.0..=end.0).contains(&row.index) && stays(at));
+        let Some((at, row)) = first else { continue };
+        if row.index != start.0 {
+            let value = sheet.filled[at].iter().find(|(column, _)| *column == start.1);
+            shared.entry(at).or_default().extend(value.cloned());
+        }
+        if row.index < end.0 || start.1 < end.1 {
+            merged.push(format!("{}:{}", place((row.index, start.1)), place(*end)));
+        }
+    }
+    (merged, shared)
 }
 
 fn written_cell(cell: &CellValue) -> WrittenCell {
