@@ -44,6 +44,9 @@ pub(super) struct Act {
     method: &'static str,
     left_to_human: Vec<LeftToHuman>,
     failed: Vec<String>,
+    /// Days that a dry run would build or edit.
+    #[serde(skip)]
+    planned: usize,
 }
 
 impl Act {
@@ -88,12 +91,20 @@ impl Act {
             method: METHOD[0],
             left_to_human: left.iter().cloned().collect(),
             failed: forgotten.failed.clone(),
+            planned: if forgotten.dry_run {
+                days.len() + dates.len()
+            } else {
+                0
+            },
         }
     }
 
     /// True if the lake had nothing of the people.
     pub fn is_nothing(&self) -> bool {
-        self.reports + self.recordings == 0 && self.objects.is_empty() && self.rows.is_empty()
+        self.reports + self.recordings == 0
+            && self.objects.is_empty()
+            && self.rows.is_empty()
+            && self.planned == 0
     }
 
     /// The rows that were destroyed, by table.
@@ -233,6 +244,10 @@ impl Words {
             (0, "mention") => "texts of others that mention the person",
             (0, "recording") => "a recording",
             (0, "unreadable") => "could not be read",
+            (0, "missing") => "a report that is missing",
+            (0, "damaged") => "a report that is damaged",
+            (1, "missing") => "отчёт отсутствует",
+            (1, "damaged") => "отчёт повреждён",
             (0, "versions") => "old versions could not be removed",
             (1, "mention") => "тексты других людей упоминают человека",
             (1, "recording") => "запись",

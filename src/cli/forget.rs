@@ -1,7 +1,8 @@
 //! `forget`: erases people from the lake. Needs no token.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use super::act::Act;
 use super::{CommandContext, LogFormat, output};
@@ -35,7 +36,7 @@ pub struct Args {
     /// What becomes of recordings of calls that they took part in
     #[arg(long, value_name = "WHAT", default_value = "list")]
     recordings: RecordingChoice,
-    /// Write the act of destruction to FILE as Markdown in Russian and English, and as JSON beside it
+    /// Write the act of destruction to FILE: Markdown in Russian and English (.md), and JSON beside it (.json)
     #[arg(long, value_name = "FILE")]
     act: Option<PathBuf>,
     /// The name of the operator, for the act and the record in the lake
@@ -80,17 +81,20 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let config = context.config()?;
     // Before the store is opened, because a wrong mapping is a usage error even if the store is unreachable.
     crate::pipeline::mapping(&config)?;
-    if let Some(file) = &args.act {
-        prove_writable(file)?;
-    }
+    let act = args
+        .act
+        .as_deref()
+        .filter(|_| !args.dry_run)
+        .map(ActFiles::new)
+        .transpose()?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
     let forgetter = Forgetter::new(context.setting(config, store, &progress))?;
     let forgotten = Box::pin(forgetter.run(&options)).await;
     progress.end();
     let forgotten = forgotten?;
-    if let Some(file) = args.act.as_ref().filter(|_| !forgotten.dry_run) {
-        write_act(file, &Act::of(&forgotten))?;
+    if let Some(files) = act {
+        files.write(&Act::of(&forgotten))?;
     }
     match context.format {
         LogFormat::Text => super::print(&for_people(&forgotten))?,
@@ -102,24 +106,52 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     })
 }
 
-/// Refuses a file that can't be written, before anything is destroyed.
-fn prove_writable(file: &PathBuf) -> Result<()> {
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-    opened.map(drop).map_err(|error| unwritable(file, &error))
+/// The files of an act: Markdown, and JSON beside it.
+struct ActFiles {
+    markdown: PathBuf,
+    json: PathBuf,
 }
 
-fn unwritable(file: &std::path::Path, error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Usage, "--act", format!("{}: {error}", file.display()))
-}
-
-fn write_act(file: &PathBuf, act: &Act) -> Result<()> {
-    let json = file.with_extension("json");
-    let text = act.json()?;
-    if file == &json {
-        return std::fs::write(file, text).map_err(|error| unwritable(file, &error));
+impl ActFiles {
+    /// Proves that both files can be made, before anything is destroyed. Acts are kept for years, so that no file is
+    /// replaced.
+    fn new(file: &Path) -> Result<Self> {
+        let files = Self {
+            markdown: file.with_extension("md"),
+            json: file.with_extension("json"),
+        };
+        let named = [file, &files.markdown, &files.json];
+        if let Some(there) = named.into_iter().find(|file| file.exists()) {
+            let why = format!("{} is there already: an act replaces no file", there.display());
+            return Err(Error::new(ErrorKind::Usage, "--act", why).hint("name another file"));
+        }
+        for file in [&files.markdown, &files.json] {
+            create(file).map_err(|error| unwritable(file, &error))?;
+            std::fs::remove_file(file).map_err(|error| unwritable(file, &error))?;
+        }
+        Ok(files)
     }
-    std::fs::write(file, act.markdown()).map_err(|error| unwritable(file, &error))?;
-    std::fs::write(&json, text).map_err(|error| unwritable(&json, &error))
+
+    fn write(&self, act: &Act) -> Result<()> {
+        for (file, text) in [(&self.markdown, act.markdown()), (&self.json, act.json()?)] {
+            create(file)
+                .and_then(|mut made| made.write_all(text.as_bytes()))
+                .map_err(|error| unwritable(file, &error))?;
+        }
+        Ok(())
+    }
+}
+
+fn create(file: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(file)
+}
+
+fn unwritable(file: &Path, error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Usage, "--act", format!("{}: {error}", file.display()))
+        .hint("name a file in a folder that is there and can be written")
 }
 
 fn for_people(forgotten: &Forgotten) -> String {
@@ -155,9 +187,15 @@ fn for_people(forgotten: &Forgotten) -> String {
     text.push_str(&output::columns(&rows));
     if !forgotten.dry_run {
         text.push_str(&format!(
-            "a tombstone of {} people keeps them out of every run, import and repair from now on\n",
-            erasure.people.len()
+            "{} people are kept out of every run, import and repair from now on; the record is {}\n",
+            erasure.people.len(),
+            crate::lake::key::erasure(&erasure.id)
         ));
+        if act.is_nothing() {
+            text.push_str(
+                "if an id is mistyped, remove that record: ids are compared exactly, with their case\n",
+            );
+        }
     }
     push_left(&mut text, &erasure.left);
     for why in &forgotten.failed {

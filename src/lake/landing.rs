@@ -60,6 +60,9 @@ impl Shortfall {
     }
 }
 
+/// The reason of a recording that went with people who were erased.
+pub const ERASED: &str = "deleted with people who were erased";
+
 /// The state of one report or recording, and its bytes in the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landing {
@@ -107,6 +110,11 @@ impl Landing {
     /// True if the landed object was deleted on purpose, because its retention was over.
     pub fn is_deleted(&self) -> bool {
         self.landed.as_ref().is_some_and(Landed::is_deleted)
+    }
+
+    /// True if the object was deleted because people were erased. It is not fetched again, whatever asks for it.
+    pub fn is_erased(&self) -> bool {
+        self.is_deleted() && self.reason.as_deref() == Some(ERASED)
     }
 
     /// The landed object, if it is to be in the lake.

@@ -36,9 +36,15 @@ impl DeltaUpdater {
     pub async fn run(&self, vacuum: bool) -> Result<Vec<TableReport>> {
         let run = &self.run;
         run.require_lake().await?;
-        run.alone(Command::Delta, Box::pin(sync(run, vacuum)))
-            .await
-            .flatten()
+        let work = async {
+            let reports = sync(run, vacuum).await?;
+            if vacuum && run.config.delta.keep.is_zero() {
+                // The version that this sync has replaced is not to be kept either.
+                delta::purge(&*run.store_beside(), run.now).await?;
+            }
+            Ok(reports)
+        };
+        run.alone(Command::Delta, Box::pin(work)).await.flatten()
     }
 }
 

@@ -241,6 +241,12 @@ impl Exporter {
                 Extent::Rooms => None,
             };
             info.warn(&mut summary);
+            if extent == Extent::Whole {
+                for id in context.run.erasures.unfinished() {
+                    let text = format!("the erasure {id} did not end: give its `forget` command again");
+                    summary.warn(Problem::new(ProblemKind::ErasureUnfinished, text));
+                }
+            }
             let work = Box::pin(self.work(job, extent, &mut summary));
             let work = context.run.alone(job.command, work);
             let end = match &trace {

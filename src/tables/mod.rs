@@ -35,8 +35,8 @@ pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use days::{DayRow, SpaceDays};
 pub use deletion::rows_after_deletion;
 pub use erase::{
-    ErasedMeta, ErasedReport, PeopleOfDay, PersonIds, Traces, erase_entry, erase_json, erase_meta_file,
-    erase_report, is_mentioned_in_file,
+    ErasedMeta, ErasedReport, PeopleOfDay, PersonIds, Traces, erase_entry, erase_entry_noting, erase_json,
+    erase_meta_file, erase_report, is_mentioned_in_file, learn_names,
 };
 pub use fingerprint::fingerprint;
 pub use fit::{
@@ -51,7 +51,7 @@ pub use parquet::merge::merge_files;
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
 pub use parquet::read::{RowBatch, read_rows, read_text};
 pub use parquet::sink::TableFile;
-pub use privacy::policy::PrivacyPolicy;
+pub use privacy::policy::{PrivacyPolicy, key_check};
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;

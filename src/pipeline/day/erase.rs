@@ -110,6 +110,10 @@ pub(crate) struct DayFindings {
     pub mentions: BTreeMap<(CallId, String), u64>,
     /// The keys of reports that can't be read.
     pub unreadable: BTreeMap<String, String>,
+    /// The keys of reports that the manifest names and the store lacks.
+    pub missing: BTreeSet<String>,
+    /// The keys of reports whose bytes are not those that the manifest names.
+    pub damaged: BTreeSet<String>,
 }
 
 /// A report that has somebody who was erased.
@@ -119,6 +123,8 @@ pub(crate) struct FoundReport {
     pub bytes: Bytes,
     /// The keyed hashes of their names.
     pub erased_names: BTreeSet<String>,
+    /// True if its bytes were not those that the manifest names. They do not become so by an erasure.
+    pub is_damaged: bool,
 }
 
 impl DayFindings {
@@ -127,17 +133,26 @@ impl DayFindings {
         self.reports.is_empty()
     }
 
+    /// True if the tables of the day can't be built from its reports without a loss.
+    pub fn is_incomplete(&self) -> bool {
+        !self.missing.is_empty() || !self.damaged.is_empty()
+    }
+
     /// Takes up reports that a process has written and not noted, unless they have somebody still.
     fn take_up(&mut self, call: &CallId, entry: &CallEntry, half_done: Vec<(ReportFormat, Bytes)>) {
         for (format, bytes) in half_done {
             self.calls.insert(call.clone());
             let erased_names = entry.erased_names();
-            let report = FoundReport { bytes, erased_names };
+            let report = FoundReport {
+                bytes,
+                erased_names,
+                is_damaged: false,
+            };
             self.reports.entry((call.clone(), format)).or_insert(report);
         }
     }
 
-    fn take(&mut self, call: &CallId, search: CallSearch, erased: &Erased) {
+    fn take(&mut self, call: &CallId, search: CallSearch, damaged: &BTreeSet<ReportFormat>, erased: &Erased) {
         let names = search.known.erased_names(erased);
         for (format, done) in search.found {
             for (place, count) in &done.mentions {
@@ -147,6 +162,7 @@ impl DayFindings {
                 let found = FoundReport {
                     bytes: done.bytes.into(),
                     erased_names: names.clone(),
+                    is_damaged: damaged.contains(&format),
                 };
                 self.reports.insert((call.clone(), format), found);
                 self.calls.insert(call.clone());
@@ -157,7 +173,7 @@ impl DayFindings {
 }
 
 /// Searches the reports of a day that the lake has. Those that were just landed are read from memory, because the erasure may
-/// have deleted them meanwhile.
+/// have deleted them meanwhile. `seeds` is what is known of the people beforehand.
 ///
 /// # Errors
 /// Any error of the store. A report that is gone, or can't be read, is none.
@@ -165,12 +181,13 @@ pub(crate) async fn search(
     run: &Arc<RunContext>,
     manifest: &Manifest,
     fresh: &Fresh,
-    erased: &Arc<Erased>,
+    (erased, seeds): (&Arc<Erased>, &Traces),
 ) -> Result<DayFindings> {
     let mut findings = DayFindings::default();
     for (call, entry) in &manifest.calls {
         let names: BTreeSet<String> = entry.erased_names();
         let mut reports = Vec::new();
+        let mut damaged = BTreeSet::new();
         for format in [ReportFormat::Json, ReportFormat::Xlsx] {
             let landed = entry.reports.get(&format).and_then(|landing| landing.stored());
             let Some(landed) = landed else { continue };
@@ -178,9 +195,15 @@ pub(crate) async fn search(
                 Some((bytes, _)) => Some(bytes.clone()),
                 None => run.store.read(&landed.key).await.optional()?,
             };
-            if let Some(bytes) = bytes {
-                reports.push((format, bytes, landed.key.clone()));
+            let Some(bytes) = bytes else {
+                findings.missing.insert(landed.key.clone());
+                continue;
+            };
+            if landed.erased.is_empty() && landed.sha256 != hex::encode(Sha256::digest(&bytes)) {
+                findings.damaged.insert(landed.key.clone());
+                damaged.insert(format);
             }
+            reports.push((format, bytes, landed.key.clone()));
         }
         if reports.is_empty() {
             continue;
@@ -191,14 +214,15 @@ pub(crate) async fn search(
             .map(|(format, bytes, _)| memory::need(*format, bytes));
         let _room = run.memory.reserve(needs.sum()).await;
         let half_done = half_done(entry, &reports);
-        let known = Traces::of_call(call, names);
+        let mut known = Traces::of_call(call, names);
+        known.add(seeds);
         let (of_run, of_erased) = (Arc::clone(run), Arc::clone(erased));
         let searched = isolated_blocking("report", move || {
             Ok(CallSearch::of(&reports, &of_run.mapping, &of_erased, known))
         });
         let mut searched = searched.await?;
         findings.unreadable.append(&mut searched.unreadable);
-        findings.take(call, searched, erased);
+        findings.take(call, searched, &damaged, erased);
         findings.take_up(call, entry, half_done);
     }
     Ok(findings)
@@ -275,9 +299,11 @@ pub(crate) async fn destroy(
             continue;
         };
         let bytes = std::mem::take(&mut found.bytes);
-        landed.sha256 = hex::encode(Sha256::digest(&bytes));
-        landed.bytes = bytes.len() as u64;
-        landed.erased.extend(found.erased_names.iter().cloned());
+        if !found.is_damaged {
+            landed.sha256 = hex::encode(Sha256::digest(&bytes));
+            landed.bytes = bytes.len() as u64;
+            landed.erased.extend(found.erased_names.iter().cloned());
+        }
         run.put(&landed.key, bytes, Condition::Any).await?;
     }
     Ok(())

@@ -8,13 +8,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::recording::record_state;
 use crate::ids::{CallId, RecordId, SpaceId};
 use crate::lake::key;
+use crate::lake::landing::ERASED;
 use crate::lake::manifest::{Landed, Landing, Manifest, RecordEntry, Status};
 use crate::pipeline::cutoffs::{CutOffs, DataKind};
 
 /// The reason of a recording that was deleted.
 pub(crate) const DELETED: &str = "deleted after retention.recordings";
-/// The reason of a recording that went with people who were erased.
-pub(crate) const ERASED: &str = "deleted with people who were erased";
 /// The reason of a recording that was too old to be copied when it was listed.
 pub(crate) const NOT_COPIED: &str = "not copied: it is older than retention.recordings";
 

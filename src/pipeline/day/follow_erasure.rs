@@ -6,6 +6,7 @@ use super::erase::{destroy, search};
 use super::state::DayState;
 use crate::Result;
 use crate::pipeline::run_context::RunContext;
+use crate::tables::Traces;
 
 /// Erases the people of an erasure that was begun while the day was landed or built. Returns true if there is one; then the
 /// day must be built from what it has now.
@@ -18,7 +19,13 @@ pub(super) async fn follow_erasure(run: &Arc<RunContext>, day: &mut DayState) ->
     };
     day.erasures_known = Some(begun);
     run.lessons.read_again().await;
-    let mut findings = search(run, &day.manifest, &day.fresh, &run.erased()).await?;
+    let mut findings = search(
+        run,
+        &day.manifest,
+        &day.fresh,
+        (&run.erased(), &Traces::default()),
+    )
+    .await?;
     for (call, format) in findings.reports.keys() {
         let landing = day
             .manifest

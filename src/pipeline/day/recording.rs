@@ -74,13 +74,15 @@ pub(crate) fn obstacle(entry: &RecordEntry) -> Option<(Status, String)> {
     }
 }
 
-/// True if a recording must be copied.
+/// True if a recording must be copied. One that was deleted with people who were erased never is.
 pub(crate) fn is_due(entry: &RecordEntry, force: bool) -> bool {
     let current = entry
         .file
         .usable()
         .is_some_and(|landed| landed.of.as_deref() == Some(&record_state(entry)));
-    obstacle(entry).is_none() && (force || entry.file.status != Status::Done || !current)
+    !entry.file.is_erased()
+        && obstacle(entry).is_none()
+        && (force || entry.file.status != Status::Done || !current)
 }
 
 /// Copies a recording. An error becomes the status and the reason of the landing.

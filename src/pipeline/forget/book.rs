@@ -1,6 +1,6 @@
 //! The record of an erasure while it is worked on, and what is known of the people meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::Utc;
@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 
 use super::{ForgetOptions, Forgotten, erased};
 use crate::Result;
+use crate::ids::DayId;
 use crate::lake::erased::{Erased, KnownBy, Person};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::pipeline::lake_state::erasures::{DayErasure, Erasure, LeftToHuman};
+use crate::pipeline::lake_state::erasures::{DayErasure, Erasure, LeftToHuman, RecordingChoice};
 use crate::pipeline::run_context::RunContext;
 use crate::pseudonym::PseudonymKey;
 use crate::store::Condition;
@@ -27,17 +28,28 @@ pub(super) struct ErasureBook {
     pub erased: Arc<Erased>,
     /// The values by which the tables name them.
     pub ids: PersonIds,
+    /// True if recordings of their calls are deleted.
+    pub deletes_recordings: bool,
+    /// The calls of the people that earlier erasures have found, by day.
+    earlier: BTreeMap<String, BTreeSet<String>>,
     erasure: tokio::sync::Mutex<Erasure>,
     /// All that is known of them.
     traces: Mutex<Traces>,
     failed: Mutex<Vec<String>>,
     /// The keys of the reports that manifests name.
     reports: Mutex<BTreeSet<String>>,
+    /// The days that lack a report.
+    incomplete: Mutex<BTreeSet<DayId>>,
 }
 
 impl ErasureBook {
-    pub fn new(run: &Arc<RunContext>, options: &ForgetOptions, erasure: Erasure, key: PseudonymKey) -> Self {
-        let ids = person_ids(run, &options.people);
+    pub fn new(
+        run: &Arc<RunContext>,
+        options: &ForgetOptions,
+        (erasure, known): (Erasure, &[Erasure]),
+        keys: (&PseudonymKey, Option<&PseudonymKey>),
+    ) -> Self {
+        let ids = person_ids(&options.people, keys.1);
         let mut traces = Traces::default();
         traces.users.clone_from(&ids.users);
         traces.participants.clone_from(&ids.participants);
@@ -45,13 +57,30 @@ impl ErasureBook {
         Self {
             run: Arc::clone(run),
             is_dry: options.dry_run,
-            erased: erased(&erasure, &key),
+            erased: erased(&erasure, keys.0),
+            deletes_recordings: options.recordings == RecordingChoice::Delete,
+            earlier: earlier_calls(&erasure, known),
             ids,
             erasure: tokio::sync::Mutex::new(erasure),
             traces: Mutex::new(traces),
             failed: Mutex::default(),
             reports: Mutex::default(),
+            incomplete: Mutex::default(),
         }
+    }
+
+    /// What is known of the people beforehand: their ids.
+    pub fn seeds(&self) -> Traces {
+        let mut seeds = Traces::default();
+        seeds.users.clone_from(&self.ids.users);
+        seeds.participants.clone_from(&self.ids.participants);
+        seeds.emails.clone_from(&self.ids.emails);
+        seeds
+    }
+
+    /// The calls of a day in which earlier erasures have found the people.
+    pub fn earlier_calls(&self, day: &str) -> impl Iterator<Item = String> {
+        self.earlier.get(day).into_iter().flatten().cloned()
     }
 
     /// Adds what was learnt of the people.
@@ -69,6 +98,16 @@ impl ErasureBook {
         let reports = manifest.calls.values().flat_map(|call| call.reports.values());
         let keys = reports.filter_map(|landing| landing.landed.as_ref().map(|landed| landed.key.clone()));
         self.reports.lock().extend(keys);
+    }
+
+    /// Notes a day that lacks a report.
+    pub fn note_incomplete(&self, day: DayId) {
+        self.incomplete.lock().insert(day);
+    }
+
+    /// True if a day lacks a report.
+    pub fn is_incomplete(&self, day: &DayId) -> bool {
+        self.incomplete.lock().contains(day)
     }
 
     /// True if a manifest names a raw report.
@@ -184,23 +223,31 @@ async fn write(run: &RunContext, erasure: &Erasure) -> Result<()> {
         .map(|_| ())
 }
 
-/// The values by which the tables name people: as they are, and as pseudonyms.
-fn person_ids(run: &RunContext, people: &BTreeSet<Person>) -> PersonIds {
+/// The calls in which earlier erasures of the same people have found them, by day.
+fn earlier_calls(erasure: &Erasure, known: &[Erasure]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut calls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let same = known
+        .iter()
+        .filter(|known| !known.people.is_disjoint(&erasure.people));
+    for (day, found) in same.flat_map(|known| &known.days) {
+        calls
+            .entry(day.clone())
+            .or_default()
+            .extend(found.calls.iter().cloned());
+    }
+    calls
+}
+
+/// The values by which the tables name people: as they are, and as pseudonyms with a key.
+fn person_ids(people: &BTreeSet<Person>, key: Option<&PseudonymKey>) -> PersonIds {
     let mut ids = PersonIds::default();
-    let privacy = run.mapping.privacy();
-    let pseudonym = |value: &str| {
-        privacy
-            .pseudonym(value)
-            .ok()
-            .filter(|_| privacy.makes_pseudonyms())
-    };
     for Person { known_by, value } in people {
         let (set, value) = match known_by {
             KnownBy::User => (&mut ids.users, value.trim().to_owned()),
             KnownBy::Participant => (&mut ids.participants, value.trim().to_owned()),
             KnownBy::Email => (&mut ids.emails, value.trim().to_lowercase()),
         };
-        set.extend(pseudonym(&value));
+        set.extend(key.map(|key| key.of(&value)));
         set.insert(value);
     }
     ids
@@ -212,6 +259,7 @@ pub(super) fn planned(known: Option<DayErasure>, new: DayErasure) -> DayErasure 
         Some(mut known) => {
             known.reports += new.reports;
             known.recordings += new.recordings;
+            known.calls.extend(new.calls);
             for (table, rows) in new.rows_before {
                 known.rows_before.entry(table).or_insert(rows);
             }

@@ -9,7 +9,7 @@ use super::book::{ErasureBook, planned};
 use super::stopped;
 use crate::ids::{CallId, DayId};
 use crate::lake::key;
-use crate::lake::manifest::{Built, Manifest};
+use crate::lake::manifest::{Built, Manifest, RecordEntry};
 use crate::pipeline::Phase;
 use crate::pipeline::day::build;
 use crate::pipeline::day::commit::write;
@@ -23,7 +23,7 @@ use crate::pipeline::memory::Fresh;
 use crate::pipeline::run_context::RunContext;
 use crate::store::json::get_json;
 use crate::store::{ListedObject, OptionalExt};
-use crate::tables::{PeopleOfDay, Traces, erase_json};
+use crate::tables::{PeopleOfDay, erase_json};
 use crate::task;
 use crate::{ErrorKind, Result};
 
@@ -97,11 +97,13 @@ struct Found {
     objects: BTreeMap<(bool, String), String>,
     /// The calls in which they took part.
     calls: BTreeSet<String>,
+    /// True if recordings of these calls are to be deleted.
+    has_recordings: bool,
 }
 
 impl Found {
     fn is_none(&self) -> bool {
-        self.findings.is_none() && self.people.is_none() && self.objects.is_empty()
+        self.findings.is_none() && self.people.is_none() && self.objects.is_empty() && !self.has_recordings
     }
 }
 
@@ -149,25 +151,20 @@ async fn search(
     manifest: &Manifest,
     checks_tables: bool,
 ) -> Result<Found> {
-    let findings = erase::search(run, manifest, &Fresh::new(), &book.erased).await?;
+    let seeds = book.seeds();
+    let findings = erase::search(run, manifest, &Fresh::new(), (&book.erased, &seeds)).await?;
     book.learn(&findings.traces);
-    for (key, why) in &findings.unreadable {
-        book.leave([LeftToHuman {
-            kind: "unreadable".into(),
-            place: key.clone(),
-            note: format!(
-                "the report is {why}, so that nobody can tell if it names the person: delete it if it may"
-            ),
-        }])
-        .await?;
+    note_faults(book, &findings).await?;
+    if findings.is_incomplete() {
+        book.note_incomplete(DayId::new(manifest.date, manifest.space_id.clone()));
     }
     let is_frozen = manifest.is_frozen();
-    let people = match is_frozen || (checks_tables && findings.is_none()) {
+    let needs_tables = is_frozen || findings.is_incomplete() || (checks_tables && findings.is_none());
+    let people = match needs_tables {
         true => people_of_tables(run, book, manifest).await?,
         false => None,
     };
-    let mut known = Traces::default();
-    known.users.clone_from(&book.ids.users);
+    let mut known = seeds;
     let calls = manifest
         .calls
         .iter()
@@ -183,7 +180,19 @@ async fn search(
     let objects: BTreeMap<_, _> = objects.collect();
     let mut calls: BTreeSet<String> = findings.calls.iter().map(ToString::to_string).collect();
     calls.extend(people.iter().flat_map(|people| people.calls().cloned()));
+    let name = format!("{}|{}", manifest.date, manifest.space_id);
+    calls.extend(book.earlier_calls(&name));
+    let deletes = book.deletes_recordings;
+    let has_recording = |record: &RecordEntry| {
+        let call = record
+            .call_id
+            .as_ref()
+            .filter(|_| deletes && !record.file.is_deleted());
+        call.is_some_and(|call| calls.contains(call.as_str()))
+    };
+    let has_recordings = manifest.records.values().any(has_recording);
     Ok(Found {
+        has_recordings,
         findings,
         people,
         objects,
@@ -210,6 +219,40 @@ async fn people_of_tables(
         PeopleOfDay::find(&ids, participants, attendance)
     })
     .await
+}
+
+/// Leaves reports to a human that are missing, damaged, or can't be read.
+async fn note_faults(book: &ErasureBook, findings: &DayFindings) -> Result<()> {
+    let left = |kind: &str, key: &String, note: String| LeftToHuman {
+        kind: kind.into(),
+        place: key.clone(),
+        note,
+    };
+    let unreadable = findings.unreadable.iter().map(|(key, why)| {
+        let note = format!(
+            "the report is {why}, so that nobody can tell if it names the person: delete it if it may"
+        );
+        left("unreadable", key, note)
+    });
+    let edited = "the tables of its day were edited, and not built from it; `telelake verify` names it";
+    let missing = findings.missing.iter();
+    let missing = missing.map(|key| {
+        left(
+            "missing",
+            key,
+            format!("the report is not in the store: {edited}"),
+        )
+    });
+    let damaged = findings.damaged.iter();
+    let damaged = damaged.map(|key| {
+        left(
+            "damaged",
+            key,
+            format!("the report is not what had landed: {edited}"),
+        )
+    });
+    book.leave(unreadable.chain(missing).chain(damaged).collect::<Vec<_>>())
+        .await
 }
 
 async fn note_mentions(book: &ErasureBook, day: &str, findings: &DayFindings) -> Result<()> {
@@ -244,8 +287,8 @@ async fn plan(book: &ErasureBook, name: &str, manifest: &Manifest, found: &Found
             reports: found.findings.reports.len() as u64,
             recordings: if deletes { recordings.len() as u64 } else { 0 },
             rows_before: rows(manifest.built.as_ref()),
-            rows_after: BTreeMap::new(),
-            is_done: false,
+            calls: found.calls.clone(),
+            ..DayErasure::default()
         };
         let known = erasure.days.remove(name);
         erasure.days.insert(name.to_owned(), planned(known, new));
@@ -283,9 +326,7 @@ async fn destroy(
     mut day: DayState,
     mut found: Found,
 ) -> Result<Option<Built>> {
-    let deletes = book
-        .note(|erasure| erasure.recordings == RecordingChoice::Delete)
-        .await?;
+    let deletes = book.deletes_recordings;
     let id = DayId::new(day.manifest.date, day.manifest.space_id.clone());
     // The names come first: if the process is killed between the reports of a call, they say who is to go from the other one.
     note_erased(&mut day.manifest, &found, deletes, run);
@@ -299,25 +340,33 @@ async fn destroy(
     for key in recordings {
         run.delete(&key).await?;
     }
-    let is_frozen = day.manifest.is_frozen();
+    let is_edited = day.manifest.is_frozen() || found.findings.is_incomplete();
     match found.people.take() {
-        Some(_) if !is_frozen => build::build_again(run, &mut day).await?,
-        Some(people) => {
-            let reports = day.manifest.calls.clone();
-            let change = move |manifest: &mut Manifest| {
-                for (call, entry) in &reports {
-                    if let Some(theirs) = manifest.calls.get_mut(call) {
-                        theirs.reports.clone_from(&entry.reports);
-                    }
-                }
-            };
-            let edit: RowEdit = Arc::new(move |_, _, rows| people.erase(&rows));
-            edit_day(run, &id, change, &edit).await?;
-        }
+        None if is_edited => edit(run, &id, &day, PeopleOfDay::of(&book.ids)).await?,
+        Some(people) if is_edited => edit(run, &id, &day, people).await?,
+        Some(_) => build::build_again(run, &mut day).await?,
         None => build::build_and_commit(run, &mut day).await?,
+    }
+    if run.cancel.is_cancelled() {
+        // A build that was stopped is no error of its own.
+        return Err(stopped());
     }
     let now = get_json::<Manifest>(&*run.store, &key::manifest(id.date, &id.space)).await?;
     Ok(now.and_then(|(manifest, _)| manifest.built))
+}
+
+/// Removes the people's rows from the tables of a day that can't be built again.
+async fn edit(run: &RunContext, id: &DayId, day: &DayState, people: PeopleOfDay) -> Result<()> {
+    let reports = day.manifest.calls.clone();
+    let change = move |manifest: &mut Manifest| {
+        for (call, entry) in &reports {
+            if let Some(theirs) = manifest.calls.get_mut(call) {
+                theirs.reports.clone_from(&entry.reports);
+            }
+        }
+    };
+    let edit: RowEdit = Arc::new(move |_, _, rows| people.erase(&rows));
+    edit_day(run, id, change, &edit).await.map(|_| ())
 }
 
 /// Notes in the manifest who was erased from which report, and which recordings are deleted.
@@ -325,7 +374,8 @@ fn note_erased(manifest: &mut Manifest, found: &Found, deletes: bool, run: &RunC
     for ((call, format), report) in &found.findings.reports {
         let entry = manifest.calls.get_mut(call);
         let landing = entry.and_then(|entry| entry.reports.get_mut(format));
-        if let Some(landed) = landing.and_then(|landing| landing.landed.as_mut()) {
+        let landed = landing.and_then(|landing| landing.landed.as_mut());
+        if let Some(landed) = landed.filter(|_| !report.is_damaged) {
             landed.erased.extend(report.erased_names.iter().cloned());
         }
     }
@@ -371,7 +421,8 @@ pub(super) async fn refresh_touched(run: &Arc<RunContext>, book: &ErasureBook) -
         }
         let stale = run.lessons.stale(&std::mem::take(&mut meetings)).await?;
         run.progress.enter(Phase::Days, stale.len() as u64);
-        for id in stale {
+        // A build of a day that lacks a report would lose rows of others. Its tables were edited.
+        for id in stale.into_iter().filter(|id| !book.is_incomplete(id)) {
             if run.cancel.is_cancelled() {
                 return Err(stopped());
             }
@@ -409,6 +460,9 @@ async fn refresh(run: &Arc<RunContext>, book: &ErasureBook, id: DayId) -> Result
     })
     .await?;
     let refreshed = build::refresh(run, &mut day).await;
+    if run.cancel.is_cancelled() {
+        return Err(stopped());
+    }
     if let Err(error) = &refreshed {
         book.fail(format!("{name}: {error}"));
     }

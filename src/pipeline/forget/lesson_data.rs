@@ -40,6 +40,14 @@ const FILES: [(&str, &str); 4] = [
 /// # Errors
 /// Any error of the store; a stop.
 pub(super) async fn erase(book: &Arc<ErasureBook>) -> Result<()> {
+    let dates = book.run.store.list(key::LESSON_DAYS).await?;
+    let dates: BTreeSet<_> = dates
+        .iter()
+        .filter_map(|object| key::date_in(&object.key))
+        .collect();
+    for date in &dates {
+        learn(book, *date).await?;
+    }
     for (prefix, kind) in FILES {
         let listed = book.run.store.list(prefix).await?;
         stream::iter(listed)
@@ -48,11 +56,6 @@ pub(super) async fn erase(book: &Arc<ErasureBook>) -> Result<()> {
             .try_collect::<()>()
             .await?;
     }
-    let dates = book.run.store.list(key::LESSON_DAYS).await?;
-    let dates: BTreeSet<_> = dates
-        .iter()
-        .filter_map(|object| key::date_in(&object.key))
-        .collect();
     for date in dates {
         lesson_day(book, date).await?;
     }
@@ -61,6 +64,23 @@ pub(super) async fn erase(book: &Arc<ErasureBook>) -> Result<()> {
             finish(book, date).await?;
         }
     }
+    Ok(())
+}
+
+/// Learns the names of the people from their own entries of a date.
+async fn learn(book: &ErasureBook, date: NaiveDate) -> Result<()> {
+    let Some(object) = book.run.store.get(&key::lesson_day(date)).await.optional()? else {
+        return Ok(());
+    };
+    let erased = Arc::clone(&book.erased);
+    let known = isolated_blocking("lesson day", move || {
+        let own = tables::lessons::find_entries(date, &object.bytes, |_, user| erased.has_user(user))?;
+        let mut known = Traces::default();
+        tables::learn_names(&own, &mut known);
+        Ok(known)
+    })
+    .await?;
+    book.learn(&known);
     Ok(())
 }
 
@@ -79,8 +99,8 @@ async fn file(book: &Arc<ErasureBook>, key: String, kind: &str) -> Result<()> {
             return Ok(());
         };
         let (bytes, erased) = (object.bytes.clone(), Arc::clone(&book.erased));
+        let mut known = book.traces();
         let searching = isolated_blocking(&key, move || {
-            let mut known = Traces::default();
             let done = tables::erase_meta_file(&bytes, &erased, &mut known);
             Ok((done, known))
         });
@@ -139,6 +159,8 @@ async fn leave(book: &ErasureBook, kind: &str, place: &str, note: String) -> Res
 #[derive(Default)]
 struct Changes {
     entries: u64,
+    /// Entries of others that mention the people.
+    mentions: u64,
     /// The marks of the meetings whose days are to be built again.
     meetings: BTreeSet<String>,
     known: Traces,
@@ -154,6 +176,10 @@ async fn lesson_day(book: &Arc<ErasureBook>, date: NaiveDate) -> Result<()> {
         };
         let (changes, edited) = edit(book, date, bytes).await?;
         book.learn(&changes.known);
+        if changes.mentions > 0 {
+            let note = format!("{} entries of others mention the person", changes.mentions);
+            leave(book, "mention", &key, note).await?;
+        }
         let Some(edited) = edited else {
             return Ok(());
         };
@@ -171,12 +197,16 @@ async fn lesson_day(book: &Arc<ErasureBook>, date: NaiveDate) -> Result<()> {
 }
 
 async fn edit(book: &ErasureBook, date: NaiveDate, bytes: Bytes) -> Result<(Changes, Option<Bytes>)> {
-    let erased = Arc::clone(&book.erased);
+    let (erased, known) = (Arc::clone(&book.erased), book.traces());
     isolated_blocking("lesson day", move || {
-        let changes = Mutex::new(Changes::default());
+        let changes = Mutex::new(Changes {
+            known,
+            ..Changes::default()
+        });
         let edited = tables::lessons::edit_lesson_day(date, &bytes, |entry: &mut LessonEntry| {
             let mut changes = changes.lock();
-            let fate = tables::erase_entry(entry, &erased, &mut changes.known);
+            let (fate, mentions) = tables::erase_entry_noting(entry, &erased, &mut changes.known);
+            changes.mentions += u64::from(mentions > 0);
             if fate != EntryFate::Stays {
                 changes.entries += 1;
                 changes.meetings.insert(key::mark_text(key::mark(&entry.meeting)));

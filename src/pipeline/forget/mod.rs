@@ -26,6 +26,7 @@ use crate::lake::erased::{Erased, Person, tombstone};
 use crate::lake::key;
 use crate::pipeline::run_context::RunContext;
 use crate::pseudonym::PseudonymKey;
+use crate::tables;
 use crate::{Error, ErrorKind, Result};
 
 /// Looks at days that other processes wrote meanwhile.
@@ -83,25 +84,58 @@ impl Forgetter {
             if info::read(&*run.store).await?.is_none() {
                 return Err(info::no_lake(&*run.store));
             }
+            let pseudonyms = self.pseudonym_key().await?;
             let key = PseudonymKey::new(b"dry run");
-            let book = ErasureBook::new(run, options, Erasure::new(run, options, &key), key);
+            let erasure = Erasure::new(run, options, &key);
+            let book = ErasureBook::new(run, options, (erasure, &[]), (&key, pseudonyms.as_ref()));
             return self.work(book).await;
         }
         run.require_lake().await?;
         let work = async {
+            let pseudonyms = self.pseudonym_key().await?;
             let key = erasures::tombstone_key(&*run.store).await?;
             let known = erasures::all(&*run.store).await?;
             let mut erasure = Erasure::new(run, options, &key);
-            let begun = known.into_iter().find(|known| known.is_same(&erasure));
-            if let Some(begun) = begun {
-                erasure = begun.taken_up(&erasure);
+            if let Some(begun) = known.iter().find(|known| known.is_same(&erasure)) {
+                erasure = begun.clone().taken_up(&erasure);
             }
-            let book = ErasureBook::new(run, options, erasure, key);
+            let others = known
+                .iter()
+                .filter(|known| known.ended_at.is_none() && known.id != erasure.id);
+            let others: Vec<_> = others.map(|other| other.id.clone()).collect();
+            let book = ErasureBook::new(run, options, (erasure, &known), (&key, pseudonyms.as_ref()));
+            for id in others {
+                book.fail(format!(
+                    "the erasure {id} of other people did not end: give its command again"
+                ));
+            }
             book.save().await?;
             info::count_erasure(&*run.store).await?;
             self.work(book).await
         };
         run.alone(Command::Forget, Box::pin(work)).await.flatten()
+    }
+
+    /// The key of the lake's pseudonyms, if it has any.
+    ///
+    /// # Errors
+    /// `Config` if the key is missing or another one, because then nobody finds the pseudonyms of the people.
+    async fn pseudonym_key(&self) -> Result<Option<PseudonymKey>> {
+        let Some(check) = info::read(&*self.run.store)
+            .await?
+            .and_then(|info| info.privacy_key_check)
+        else {
+            return Ok(None);
+        };
+        let secret = self.run.config.privacy.read_key()?;
+        let key = PseudonymKey::new(secret.expose().as_bytes());
+        if tables::key_check(&key) == check {
+            return Ok(Some(key));
+        }
+        let why =
+            "is not the key of the lake's pseudonyms, so that the people would not be found in its tables";
+        Err(Error::new(ErrorKind::Config, "privacy.key_file", why)
+            .hint("name the file with the key that made them"))
     }
 
     async fn work(&self, book: ErasureBook) -> Result<Forgotten> {

@@ -13,7 +13,7 @@ use crate::lake::key;
 use crate::pipeline::lake_state::erasures::LeftToHuman;
 use crate::pipeline::run_context::RunContext;
 use crate::store::{Condition, OptionalExt};
-use crate::tables::{Traces, erase_report, erase_workbook, is_mentioned_in_file};
+use crate::tables::{Traces, erase_json, erase_report, erase_workbook, is_mentioned_in_file};
 use crate::task::isolated_blocking;
 
 /// Objects in work at once.
@@ -100,10 +100,13 @@ async fn state(run: &RunContext, book: &ErasureBook, traces: &Traces, key: Strin
     let Some(object) = run.store.get(&key).await.optional()? else {
         return Ok(());
     };
-    let Some(text) = std::str::from_utf8(&object.bytes)
+    let mut known = traces.clone();
+    let cleaned = erase_json(&object.bytes, &book.erased, &mut known).map(Bytes::from);
+    let bytes = cleaned.as_ref().unwrap_or(&object.bytes);
+    let redacted = std::str::from_utf8(bytes)
         .ok()
-        .and_then(|text| traces.redacted(text))
-    else {
+        .and_then(|text| traces.redacted(text));
+    let Some(text) = redacted.map(Bytes::from).or(cleaned) else {
         return Ok(());
     };
     book.count_object("state", &key).await?;
@@ -112,10 +115,7 @@ async fn state(run: &RunContext, book: &ErasureBook, traces: &Traces, key: Strin
     }
     // A run that goes on writes its own summary again; it names problems by ids of calls, and of users only if lesson data of
     // them is wrong, which an import leaves out from now on.
-    match run
-        .put(&key, text.into(), Condition::Unchanged(object.version))
-        .await
-    {
+    match run.put(&key, text, Condition::Unchanged(object.version)).await {
         Err(error) if error.kind() == crate::ErrorKind::Precondition => Ok(()),
         written => written.map(|_| ()),
     }

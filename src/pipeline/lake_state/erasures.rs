@@ -46,6 +46,8 @@ pub struct DayErasure {
     pub reports: u64,
     /// Recordings that were deleted.
     pub recordings: u64,
+    /// The calls in which the people took part.
+    pub calls: BTreeSet<String>,
     /// Rows of each table before the erasure.
     pub rows_before: BTreeMap<String, u64>,
     /// Rows of each table after it.
@@ -122,7 +124,13 @@ pub struct Erasure {
 pub(crate) async fn tombstone_key(store: &dyn Store) -> Result<PseudonymKey> {
     let salt = match get_json::<Salt>(store, key::ERASURE_SALT).await? {
         Some((salt, _)) => salt,
-        None => make_salt(store).await?,
+        None => {
+            let erasures = all(store).await?.len();
+            if erasures > 0 {
+                return Err(lost_key(erasures));
+            }
+            make_salt(store).await?
+        }
     };
     Ok(PseudonymKey::new(salt.salt.as_bytes()))
 }
@@ -164,20 +172,51 @@ pub(crate) async fn all(store: &dyn Store) -> Result<Vec<Erasure>> {
     Ok(erasures)
 }
 
-/// The tombstones of a lake.
-async fn tombstones(store: &dyn Store) -> Result<Erased> {
+/// The error of a lake whose tombstones can't be tested, because their key is gone.
+fn lost_key(erasures: usize) -> Error {
+    let why = format!("is missing, and nobody can tell without it who was erased by {erasures} erasures");
+    Error::new(ErrorKind::Store, key::ERASURE_SALT, why)
+        .hint("restore it from a copy of the lake; without one, move the records beside it away and erase the people again")
+}
+
+/// The tombstones of a lake, and the ids of erasures that did not end.
+#[derive(Clone, Default)]
+struct Tombstones {
+    erased: Arc<Erased>,
+    unfinished: Vec<String>,
+}
+
+/// Reads the tombstones of a lake.
+///
+/// # Errors
+/// `Store` if their key is gone, or a record is damaged; any error of the store.
+async fn tombstones(store: &dyn Store) -> Result<Tombstones> {
+    let erasures = all(store).await?;
     let Some((salt, _)) = get_json::<Salt>(store, key::ERASURE_SALT).await? else {
-        return Ok(Erased::default());
+        return match erasures.len() {
+            0 => Ok(Tombstones::default()),
+            count => Err(lost_key(count)),
+        };
     };
-    let people = all(store).await?.into_iter().flat_map(|erasure| erasure.people);
-    Ok(Erased::new(PseudonymKey::new(salt.salt.as_bytes()), people))
+    let is_open = |erasure: &&Erasure| erasure.ended_at.is_none();
+    Ok(Tombstones {
+        unfinished: erasures
+            .iter()
+            .filter(is_open)
+            .map(|erasure| erasure.id.clone())
+            .collect(),
+        erased: Arc::new(Erased::new(
+            PseudonymKey::new(salt.salt.as_bytes()),
+            erasures.into_iter().flat_map(|erasure| erasure.people),
+        )),
+    })
 }
 
 /// The tombstones as a process knows them.
 #[derive(Default)]
 pub(crate) struct KnownErasures {
     /// The number of erasures that were begun when they were read, and the tombstones.
-    known: Mutex<(u64, Arc<Erased>)>,
+    known: Mutex<(u64, Tombstones)>,
     /// The number of erasures that were begun before this process began its work.
     before: OnceLock<u64>,
 }
@@ -185,7 +224,12 @@ pub(crate) struct KnownErasures {
 impl KnownErasures {
     /// The tombstones that are known.
     pub fn get(&self) -> Arc<Erased> {
-        Arc::clone(&self.known.lock().1)
+        Arc::clone(&self.known.lock().1.erased)
+    }
+
+    /// The ids of erasures that had not ended when the tombstones were read.
+    pub fn unfinished(&self) -> Vec<String> {
+        self.known.lock().1.unfinished.clone()
     }
 
     /// The number of erasures that were begun before this process began its work.
@@ -199,8 +243,8 @@ impl KnownErasures {
     /// Any error of the store, also if a record is damaged.
     pub async fn read(&self, store: &dyn Store, begun: u64) -> Result<()> {
         if self.known.lock().0 < begun {
-            let erased = tombstones(store).await?;
-            *self.known.lock() = (begun, Arc::new(erased));
+            let tombstones = tombstones(store).await?;
+            *self.known.lock() = (begun, tombstones);
         }
         self.before.get_or_init(|| begun);
         Ok(())

@@ -217,7 +217,8 @@ impl StoreInfo {
             url: String::new(),
             endpoint: String::new(),
             probed_at: now,
-            erasures: 0,
+            // A description that was lost is made anew, and the erasures are still there.
+            erasures: store.list(key::ERASURES).await?.len() as u64,
             privacy_key_check: privacy.key_check().map(str::to_owned),
             privacy_policy: privacy.digest().map(str::to_owned),
             unknown: BTreeMap::new(),

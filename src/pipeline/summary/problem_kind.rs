@@ -95,6 +95,10 @@ kinds! {
         DaysExpired = "days_expired" in "warning":
             "Dates of the job are older than `retention.tables`, so that nothing was listed or fetched for them.",
             "Nothing. Raise `retention.tables` to export them.";
+        ErasureUnfinished = "erasure_unfinished" in "warning":
+            "A `forget` was stopped or killed, or goes on right now. The people are kept out of what runs land and import, but are \
+             not erased everywhere.",
+            "Give the same `forget` command again. `_telelake/erasures/` has the record.";
         RetentionFailed = "retention_failed" in "warning":
             "Data whose retention is over could not all be deleted. The export itself is not concerned.",
             "Nothing at first: the next run goes on. If it stays, read the message and run `telelake retain`.";

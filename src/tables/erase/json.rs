@@ -75,7 +75,10 @@ pub fn erase_report(
 ) -> Result<Option<ErasedReport>, NotJson> {
     let text = Text::new(bytes);
     let (report, _) = inspect::parse(&text)?;
-    let mut marking = Marking::default();
+    let mut marking = Marking {
+        goes_by_name: true,
+        ..Marking::default()
+    };
     marking.people(mapping, &report, erased, known);
     learn_nested(&report, None, &marking.meanings, erased, known);
     for plan in plans(mapping) {
@@ -218,6 +221,8 @@ struct Marking {
     others: u64,
     mentions: BTreeMap<String, u64>,
     meanings: KnownMeanings,
+    /// True in a report, where a full name that only one person of the call has is that person's.
+    goes_by_name: bool,
 }
 
 /// The place of a value.
@@ -477,7 +482,10 @@ impl Marking {
         // The addresses in a row of somebody else are that person's: families share them.
         let goes = known.is_id_of(field, is_person, &text)
             || (!place.in_row && known.is_address(field, &text))
-            || (is_author(field) && text.contains(' ') && known.is_own_name(&text, &self.other_names));
+            || (self.goes_by_name
+                && is_author(field)
+                && text.contains(' ')
+                && known.is_own_name(&text, &self.other_names));
         if goes {
             let fate = if place.in_list { Fate::Gone } else { Fate::Null };
             self.mark(node, fate);

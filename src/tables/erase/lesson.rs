@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::json::erase_value;
-use super::traces::Traces;
+use super::traces::{Traces, folded};
 use crate::json::Text;
 use crate::lake::erased::Erased;
+use crate::lake::table::builtin::user_meta;
 use crate::tables::lessons::{self, EntryFate, LessonEntry, Payload, Payloads};
 use crate::tables::report::node::Node;
 
@@ -146,25 +147,42 @@ impl ErasedMeta {
 
 /// Erases people from an entry of lesson data. Adds what it learns of them to `known`.
 pub fn erase_entry(entry: &mut LessonEntry, erased: &Erased, known: &mut Traces) -> EntryFate {
+    erase_entry_noting(entry, erased, known).0
+}
+
+/// Erases people from an entry, as [`erase_entry`] does, and counts the texts that mention them.
+pub fn erase_entry_noting(entry: &mut LessonEntry, erased: &Erased, known: &mut Traces) -> (EntryFate, u64) {
     if erased.has_user(&entry.user) {
         known.users.insert(entry.user.to_string());
-        return EntryFate::Goes;
+        return (EntryFate::Goes, 0);
     }
     let Some(meta) = &entry.meta else {
-        return EntryFate::Stays;
+        return (EntryFate::Stays, 0);
     };
-    let changed = {
+    let (changed, mentions) = {
         let text = Text::new(meta.as_bytes());
         let Ok((value, _)) = text.read::<Node<'_>>() else {
-            return EntryFate::Stays;
+            return (EntryFate::Stays, 0);
         };
-        erase_value(&value, None, erased, known).0
+        erase_value(&value, None, erased, known)
     };
-    match changed.and_then(|json| String::from_utf8(json).ok()) {
+    let fate = match changed.and_then(|json| String::from_utf8(json).ok()) {
         Some(meta) => {
             entry.replace_meta(meta);
             EntryFate::Changed
         }
         None => EntryFate::Stays,
+    };
+    (fate, mentions)
+}
+
+/// Learns the names of people from their own entries.
+pub fn learn_names<'e>(entries: impl IntoIterator<Item = &'e LessonEntry>, known: &mut Traces) {
+    let lessons = entries.into_iter().filter_map(LessonEntry::lesson);
+    for lesson in lessons {
+        let name = lesson.text(user_meta::user_fullname);
+        known
+            .names
+            .extend(name.map(folded).filter(|name| !name.is_empty()));
     }
 }

@@ -13,7 +13,7 @@ mod traces;
 
 pub(in crate::tables) use json::is_erased;
 pub use json::{ErasedReport, erase_json, erase_report};
-pub use lesson::{ErasedMeta, erase_entry, erase_meta_file};
+pub use lesson::{ErasedMeta, erase_entry, erase_entry_noting, erase_meta_file, learn_names};
 pub use rows::{PeopleOfDay, PersonIds, is_mentioned_in_file};
 pub use traces::Traces;
 pub(in crate::tables) use traces::{RowPerson, folded};

@@ -35,6 +35,16 @@ pub struct PeopleOfDay {
 }
 
 impl PeopleOfDay {
+    /// People of whom no row was found in the table of participants.
+    pub fn of(ids: &PersonIds) -> Self {
+        let mut people = Self {
+            ids: ids.clone(),
+            ..Self::default()
+        };
+        people.traces.users.clone_from(&ids.users);
+        people
+    }
+
     /// Finds the people in the table of participants of a day, and in its attendance; none if neither has them.
     ///
     /// # Errors
@@ -44,11 +54,7 @@ impl PeopleOfDay {
         participants: Option<Bytes>,
         attendance: Option<Bytes>,
     ) -> Result<Option<Self>> {
-        let mut people = Self {
-            ids: ids.clone(),
-            ..Self::default()
-        };
-        people.traces.users.clone_from(&ids.users);
+        let mut people = Self::of(ids);
         let mut found = false;
         if let Some(file) = participants {
             let columns = [

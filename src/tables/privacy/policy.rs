@@ -41,6 +41,11 @@ struct Rules {
     digest: String,
 }
 
+/// A value by which a lake recognizes a key, and which does not give it away.
+pub fn key_check(key: &PseudonymKey) -> String {
+    key.of(KEY_CHECK)
+}
+
 impl PrivacyPolicy {
     /// The policy of a configuration for some tables. It has no key yet.
     ///
@@ -116,7 +121,7 @@ impl PrivacyPolicy {
         }
         let mut rules = Arc::unwrap_or_clone(rules);
         let key = PseudonymKey::new(key.as_bytes());
-        rules.key_check = Some(key.of(KEY_CHECK));
+        rules.key_check = Some(key_check(&key));
         rules.key = Some(key);
         rules.key_place = place;
         rules.digest = rules.digest();

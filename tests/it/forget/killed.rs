@@ -8,6 +8,7 @@ use telelake::lake::erased::{KnownBy, Person};
 use telelake::pipeline::{ForgetOptions, Forgetter, Forgotten, RecordingChoice, Setting};
 use telelake::simulator::{Options, Simulator};
 use telelake::store::Store;
+use tokio_util::sync::CancellationToken;
 
 use super::{leaks, strings_of, students, tables, without};
 use crate::reliability::moments::moments;
@@ -20,6 +21,16 @@ pub async fn forget(
     sim: &Simulator,
     store: impl Store + 'static,
     users: &[String],
+) -> telelake::Result<Forgotten> {
+    forget_until(sim, store, users, CancellationToken::new()).await
+}
+
+/// Erases users in process, until somebody stops it.
+async fn forget_until(
+    sim: &Simulator,
+    store: impl Store + 'static,
+    users: &[String],
+    cancel: CancellationToken,
 ) -> telelake::Result<Forgotten> {
     let options = ForgetOptions {
         people: users
@@ -35,8 +46,11 @@ pub async fn forget(
     };
     let mut config = config(sim);
     config.delta.enabled = true;
-    let forgetter = Forgetter::new(Setting::new(config, Arc::new(store), now()))?;
-    Box::pin(forgetter.run(&options)).await
+    let setting = Setting {
+        cancel,
+        ..Setting::new(config, Arc::new(store), now())
+    };
+    Box::pin(Forgetter::new(setting)?.run(&options)).await
 }
 
 /// A lake of two days with lesson data, and users who are in it.
@@ -123,4 +137,41 @@ async fn an_erasure_killed_at_any_call_is_completed_by_the_same_command() {
     }
     println!("SOAK in process: an erasure killed at {histories} moments: 0 differences");
     assert!(histories > 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_stopped_at_any_call_is_completed_by_the_same_command() {
+    let (sim, before, users) = lake().await;
+    let strings = strings_of(&sim.school(), &users);
+    let expected = without(&tables(&said(&before)), &strings);
+    let counting = Faulty::counting(before.copy());
+    forget(&sim, counting.clone(), &users).await.unwrap();
+    let calls = counting.calls().len();
+    for at in (1..calls).step_by(calls / 25) {
+        let (store, cancel) = (before.copy(), CancellationToken::new());
+        let stop = cancel.clone();
+        let stopping = Faulty::new(store.clone(), move |_, nth| {
+            if nth == at {
+                stop.cancel();
+            }
+            None
+        });
+        // Stopped, or just done.
+        let first = forget_until(&sim, stopping, &users, cancel).await;
+        assert!(
+            first.as_ref().is_ok_and(|first| first.failed.is_empty())
+                || first
+                    .as_ref()
+                    .is_err_and(|error| error.kind() == telelake::ErrorKind::Interrupted),
+            "stopped at {at}: {first:?}"
+        );
+        let next = forget(&sim, store.clone(), &users).await.unwrap();
+        assert_eq!(next.failed, Vec::<String>::new(), "stopped at {at}");
+        assert_eq!(
+            leaks(&said(&store), &strings),
+            Vec::<String>::new(),
+            "stopped at {at}"
+        );
+        assert_eq!(tables(&said(&store)), expected, "stopped at {at}");
+    }
 }

@@ -261,6 +261,13 @@ async fn recordings_of_their_calls_are_listed_or_deleted_and_not_fetched_again()
     for key in theirs.iter().take(3) {
         assert!(listed.stdout.contains(key), "{}", listed.stdout);
     }
+    // The list is followed by a decision.
+    scene
+        .command(&lake, &scene.forget(&["--recordings", "delete"]))
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(media().await, others);
     let other = Lake::folder();
     scene.fill(&other).await;
     let media = async || -> BTreeSet<String> {
@@ -284,6 +291,12 @@ async fn recordings_of_their_calls_are_listed_or_deleted_and_not_fetched_again()
         .await
         .expect(0);
     assert_eq!(media().await, others);
+    scene
+        .command(&other, &backfill(&range(&scene.sim), &["--force"]))
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(media().await, others, "backfill --force");
     let rows = other.rows("recordings", &["call_id", "status", "uri"]).await;
     let (gone, kept): (Vec<_>, Vec<_>) = rows.iter().partition(|row| calls.contains(&row["call_id"]));
     assert!(
@@ -431,4 +444,96 @@ async fn a_guest_without_an_id_is_erased_by_address() {
         .run()
         .await
         .expect(0);
+}
+
+/// The report of somebody else is gone: a build would lose that call's rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_with_a_missing_or_damaged_report_keeps_the_rows_of_others() {
+    let scene = Scene::new().await;
+    let lake = Lake::folder();
+    scene.fill(&lake).await;
+    let before = contents(&lake).await;
+    let expected = without(&tables(&before), &scene.strings);
+    let reports: Vec<_> = before
+        .keys()
+        .filter(|key| key.starts_with("raw/reports/"))
+        .cloned()
+        .collect();
+    let calls: BTreeSet<_> = reports
+        .iter()
+        .map(|key| key.rsplit_once('.').unwrap().0.to_owned())
+        .collect();
+    let mut calls = calls.into_iter();
+    let (gone, damaged) = (calls.next().unwrap(), calls.next_back().unwrap());
+    for extension in ["json", "xlsx"] {
+        lake.remove(&format!("{gone}.{extension}")).await;
+    }
+    let key = format!("{damaged}.json");
+    let text = String::from_utf8(before[&key].to_vec()).unwrap();
+    lake.put(
+        &key,
+        text.replacen("\"cameraSeconds\":", "\"cameraSeconds\":1", 1),
+    )
+    .await;
+    let done = scene.command(&lake, &scene.forget(&[])).run().await.expect(0);
+    assert!(
+        done.stdout.contains("left to you (missing, 2)"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("left to you (damaged, 1)"),
+        "{}",
+        done.stdout
+    );
+    let now = contents(&lake).await;
+    assert_eq!(leaks(&now, &scene.strings), Vec::<String>::new());
+    let tables = tables(&now);
+    for (key, rows) in &expected {
+        assert_eq!(tables.get(key), Some(rows), "{key}");
+    }
+    let verified = scene.command(&lake, &["verify", "--deep"]).run().await.expect(5);
+    assert!(
+        verified.stdout.contains(&gone) && verified.stdout.contains(&damaged),
+        "{}",
+        verified.stdout
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_act_replaces_no_file_and_a_lost_key_of_tombstones_stops_all_writes() {
+    let scene = Scene::new().await;
+    let lake = Lake::folder();
+    scene.fill(&lake).await;
+    let act = scene.folder.path().join("act.md");
+    let options = ["--act", act.to_str().unwrap()];
+    scene
+        .command(&lake, &scene.forget(&options))
+        .run()
+        .await
+        .expect(0);
+    let written = std::fs::read_to_string(&act).unwrap();
+    let refused = scene
+        .command(&lake, &scene.forget(&options))
+        .run()
+        .await
+        .expect(2);
+    assert!(refused.stderr.contains("is there already"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(&act).unwrap(), written);
+    lake.remove("_telelake/erasures/salt.json").await;
+    let before = lake.contents().await;
+    for args in [
+        &["meta", "import", &scene.lessons][..],
+        &["run"],
+        &scene.forget(&[]),
+    ] {
+        let refused = scene.command(&lake, args).run().await;
+        assert_ne!(refused.status, 0, "{args:?}");
+        assert!(
+            refused.stderr.contains("erasures/salt.json"),
+            "{args:?}: {}",
+            refused.stderr
+        );
+    }
+    assert!(lake.contents().await == before);
 }
