@@ -31,8 +31,12 @@ pub(super) struct Act {
     operator: Option<String>,
     program: String,
     runs: Vec<String>,
+    /// The address of the lake.
+    lake: String,
     /// The number of people.
     people: usize,
+    /// The keyed hashes of their ids, by which the record of the erasure is recognized.
+    hashes: Vec<String>,
     /// Raw reports that were written anew.
     pub reports: u64,
     /// Recordings that were deleted.
@@ -51,7 +55,7 @@ pub(super) struct Act {
 
 impl Act {
     /// The act of an erasure.
-    pub fn of(forgotten: &Forgotten) -> Self {
+    pub fn of(forgotten: &Forgotten, lake: &str) -> Self {
         let Erasure {
             id,
             begun_at,
@@ -83,7 +87,9 @@ impl Act {
             operator: operator.clone(),
             program: format!("telelake {program}"),
             runs: runs.iter().cloned().collect(),
+            lake: lake.to_owned(),
             people: people.len(),
+            hashes: people.iter().map(|person| person.hash.clone()).collect(),
             reports: days.values().map(|day| day.reports).sum(),
             recordings: days.values().map(|day| day.recordings).sum(),
             objects: objects.clone(),
@@ -155,6 +161,12 @@ impl Act {
             words.people,
             self.people
         );
+        let _ = writeln!(text, "| {} | telelake, {} |", words.system, cell(&self.lake));
+        let _ = writeln!(text, "| {} | {} |", words.hashes, cell(&self.hashes.join(", ")));
+        let _ = writeln!(text, "| {} | {} |", words.categories, words.all_categories);
+        for blank in words.blanks {
+            let _ = writeln!(text, "| {blank} | ____________________ |");
+        }
         let _ = write!(text, "\n{}: {}\n", words.method, METHOD[words.language]);
         let _ = write!(
             text,
@@ -186,7 +198,7 @@ impl Act {
         for why in &self.failed {
             let _ = writeln!(text, "- {}: {}", words.failed, cell(why));
         }
-        let _ = write!(text, "\n{}: ____________________\n", words.signature);
+        let _ = write!(text, "\n{}\n", words.signature);
     }
 }
 
@@ -218,6 +230,12 @@ struct Words {
     rows: &'static str,
     table: &'static str,
     date: &'static str,
+    system: &'static str,
+    hashes: &'static str,
+    categories: &'static str,
+    all_categories: &'static str,
+    /// What the program does not know, for a human to fill in.
+    blanks: [&'static str; 4],
     left: &'static str,
     nothing: &'static str,
     failed: &'static str,
@@ -265,7 +283,7 @@ const ENGLISH: Words = Words {
     begun: "Begun",
     ended: "Ended",
     not_ended: "not ended: see below",
-    operator: "Operator",
+    operator: "Command given by",
     nobody: "not named",
     program: "Program",
     runs: "Runs",
@@ -282,17 +300,27 @@ const ENGLISH: Words = Words {
     left: "Left to a human",
     nothing: "Nothing.",
     failed: "not done",
-    signature: "Signature",
+    system: "Information system",
+    hashes: "Keyed hashes of the people's ids",
+    categories: "Categories of data",
+    all_categories: "ids, names, contacts, times of presence, messages, reactions, votes, lesson data",
+    blanks: [
+        "Organization that processes the data, its address",
+        "Data subject, or a reference to the demand",
+        "Reason of the destruction",
+        "Person who destroyed the data: name, position",
+    ],
+    signature: "Signature: ____________________  Date: ____________________",
 };
 
 const RUSSIAN: Words = Words {
     language: 1,
     title: "Акт об уничтожении персональных данных",
-    id: "Уничтожение",
+    id: "Номер уничтожения",
     begun: "Начато",
     ended: "Закончено",
     not_ended: "не закончено: см. ниже",
-    operator: "Оператор",
+    operator: "Команду выполнил",
     nobody: "не назван",
     program: "Программа",
     runs: "Запуски",
@@ -306,8 +334,18 @@ const RUSSIAN: Words = Words {
     rows: "Строки таблиц",
     table: "Таблица",
     date: "Дата",
-    left: "Оставлено человеку",
+    left: "Требует решения человека",
     nothing: "Ничего.",
     failed: "не сделано",
-    signature: "Подпись",
+    system: "Информационная система",
+    hashes: "Хеши идентификаторов субъектов",
+    categories: "Категории данных",
+    all_categories: "идентификаторы, имена, контакты, время присутствия, сообщения, реакции, голоса, данные об уроках",
+    blanks: [
+        "Оператор персональных данных, его адрес",
+        "Субъект данных или реквизиты обращения",
+        "Причина уничтожения",
+        "Лицо, уничтожившее данные: фамилия, должность",
+    ],
+    signature: "Подпись: ____________________  Дата: ____________________",
 };

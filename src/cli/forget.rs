@@ -20,9 +20,10 @@ const MOST_PRINTED: usize = 20;
 /// It finds them in raw reports, lesson data, tables, Delta tables and the program's own objects. A command that was stopped
 /// goes on if it is given again.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("people").required(true).multiple(true).args(["user", "email", "participant"])))]
 pub struct Args {
     /// Ids of users in the LMS (externalUserId)
-    #[arg(long, value_name = "ID", num_args = 1.., required_unless_present_any = ["email", "participant"])]
+    #[arg(long, value_name = "ID", num_args = 1..)]
     user: Vec<String>,
     /// E-mail addresses, for people without such an id
     #[arg(long, value_name = "ADDRESS", num_args = 1..)]
@@ -88,13 +89,14 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         .map(ActFiles::new)
         .transpose()?;
     let store = store::open(&config.store).await?;
+    let lake = store.url().to_owned();
     let progress = output::ProgressDisplay::start(&context.terminal);
     let forgetter = Forgetter::new(context.setting(config, store, &progress))?;
     let forgotten = Box::pin(forgetter.run(&options)).await;
     progress.end();
     let forgotten = forgotten?;
     if let Some(files) = act {
-        files.write(&Act::of(&forgotten))?;
+        files.write(&Act::of(&forgotten, &lake))?;
     }
     match context.format {
         LogFormat::Text => super::print(&for_people(&forgotten))?,
@@ -156,7 +158,7 @@ fn unwritable(file: &Path, error: &std::io::Error) -> Error {
 
 fn for_people(forgotten: &Forgotten) -> String {
     let erasure = &forgotten.erasure;
-    let act = Act::of(forgotten);
+    let act = Act::of(forgotten, "");
     let mut text = match (forgotten.dry_run, act.is_nothing()) {
         (_, true) => "the lake has nothing of these people\n".to_owned(),
         (true, false) => "would be destroyed:\n".to_owned(),

@@ -16,4 +16,4 @@ pub use json::{ErasedReport, erase_json, erase_report};
 pub use lesson::{ErasedMeta, erase_entry, erase_entry_noting, erase_meta_file, learn_names};
 pub use rows::{PeopleOfDay, PersonIds, is_mentioned_in_file};
 pub use traces::Traces;
-pub(in crate::tables) use traces::{RowPerson, folded};
+pub(in crate::tables) use traces::{RowPerson, contains_word, folded, is_telling};

@@ -357,7 +357,8 @@ fn digits(phone: &str) -> Option<String> {
     (digits.len() >= FEWEST).then_some(digits)
 }
 
-fn is_telling(id: &str) -> bool {
+/// True if an id can't be any other value by chance.
+pub(in crate::tables) fn is_telling(id: &str) -> bool {
     let digits = id.bytes().filter(u8::is_ascii_digit).count();
     let has_letter = id.chars().any(char::is_alphabetic);
     let least = if digits > 0 { TELLING_MIXED } else { TELLING };
@@ -365,7 +366,7 @@ fn is_telling(id: &str) -> bool {
 }
 
 /// True if a text contains a part that is no piece of a longer word.
-fn contains_word(text: &str, part: &str) -> bool {
+pub(in crate::tables) fn contains_word(text: &str, part: &str) -> bool {
     words(text, part).next().is_some()
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::treatment::EntryTreatment;
 use super::words::{KnownMeanings, NameMeaning, looks_like_contact};
+use crate::tables::erase::contains_word;
 
 /// Takes people out of data: by names, by the form of values, and by the values that the row has of its own person.
 pub(crate) struct Cleaner<'c> {
@@ -27,9 +28,9 @@ impl Cleaner<'_> {
         }
     }
 
-    /// True if a text says nothing of a person by itself.
+    /// True if a text says nothing of a person by itself, and does not contain what the row says of its own person.
     pub fn is_neutral(&self, text: &str) -> bool {
-        !looks_like_contact(text) && !self.own.iter().any(|own| own == text.trim())
+        !looks_like_contact(text) && !self.own.iter().any(|own| contains_word(text, own))
     }
 
     /// The entries of a map that may be written.

@@ -9,6 +9,7 @@ use super::treatment::Treatment;
 use super::words::KnownMeanings;
 use crate::error::Result;
 use crate::lake::table::{PersonalData, Table, Type};
+use crate::tables::erase::is_telling;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::{RowPeople, TableRow};
 
@@ -127,7 +128,7 @@ impl<'p> RowTreater<'p> {
     fn own_values(&self, row: &TableRow<'_>, people: &RowPeople<'_>) -> Vec<String> {
         let of_columns = self.own.iter().filter_map(|(index, shortest)| {
             let text = row.cells[*index].as_text()?.trim();
-            (text.chars().count() >= *shortest).then(|| text.to_owned())
+            (text.chars().count() >= *shortest || is_telling(text)).then(|| text.to_owned())
         });
         let name = people.name.iter().map(|name| name.trim().to_owned());
         of_columns

@@ -278,11 +278,9 @@ fn nothing_is_written_without_the_key() {
     );
     let error = built.expect_err("no key");
     assert_eq!(error.kind(), crate::ErrorKind::Internal);
-    for (key, why) in [("", "is empty"), ("short", "fewer than 16 characters")] {
-        let refused = mapping.clone().with_key(key, "/etc/key").expect_err(key);
-        assert!(
-            refused.to_string().contains(why) && refused.about().contains("/etc/key"),
-            "{refused}"
-        );
-    }
+    let refused = mapping.with_key("", "/etc/key").expect_err("no key");
+    assert!(
+        refused.to_string().contains("is empty") && refused.about().contains("/etc/key"),
+        "{refused}"
+    );
 }
