@@ -5,7 +5,7 @@ use crate::pipeline::{RetainReport, Retainer};
 use crate::store;
 use crate::{ExitStatus, Result};
 
-/// Delete what [retention] and privacy.raw no longer keep (each run does it at its end)
+/// Delete what the sections `retention` and `privacy` no longer keep (each run does it at its end)
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print what would be deleted, and delete nothing
