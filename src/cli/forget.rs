@@ -189,8 +189,11 @@ fn for_people(forgotten: &Forgotten) -> String {
     text.push_str(&output::columns(&rows));
     if !forgotten.dry_run {
         text.push_str(&format!(
-            "{} people are kept out of every run, import and repair from now on; the record is {}\n",
-            erasure.people.len(),
+            "{} kept out of every run, import and repair from now on; the record is {}\n",
+            match erasure.people.len() {
+                1 => "the person is".to_owned(),
+                count => format!("{count} people are"),
+            },
             crate::lake::key::erasure(&erasure.id)
         ));
         if act.is_nothing() {

@@ -18,6 +18,7 @@ async fn help_texts_are_as_reviewed() {
         "rebuild",
         "delta",
         "retain",
+        "forget",
         "status",
         "verify",
         "check",
