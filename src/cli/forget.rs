@@ -37,7 +37,7 @@ pub struct Args {
     /// What becomes of recordings of calls that they took part in
     #[arg(long, value_name = "WHAT", default_value = "list")]
     recordings: RecordingChoice,
-    /// Write the act of destruction to FILE: Markdown in Russian and English (.md), and JSON beside it (.json)
+    /// Write the act of destruction to FILE as Markdown in Russian and English, and as JSON beside it (.json)
     #[arg(long, value_name = "FILE")]
     act: Option<PathBuf>,
     /// The name of the operator, for the act and the record in the lake
@@ -119,24 +119,30 @@ impl ActFiles {
     /// replaced.
     fn new(file: &Path) -> Result<Self> {
         let files = Self {
-            markdown: file.with_extension("md"),
+            markdown: match file.extension().is_some_and(|extension| extension == "json") {
+                true => file.with_extension("md"),
+                false => file.to_owned(),
+            },
             json: file.with_extension("json"),
         };
-        let named = [file, &files.markdown, &files.json];
-        if let Some(there) = named.into_iter().find(|file| file.exists()) {
+        let is_taken = |file: &&PathBuf| file.metadata().is_ok_and(|there| there.len() > 0);
+        if let Some(there) = [&files.markdown, &files.json].into_iter().find(is_taken) {
             let why = format!("{} is there already: an act replaces no file", there.display());
             return Err(Error::new(ErrorKind::Usage, "--act", why).hint("name another file"));
         }
         for file in [&files.markdown, &files.json] {
-            create(file).map_err(|error| unwritable(file, &error))?;
-            std::fs::remove_file(file).map_err(|error| unwritable(file, &error))?;
+            let was_there = file.exists();
+            open(file).map_err(|error| unwritable(file, &error))?;
+            if !was_there {
+                std::fs::remove_file(file).map_err(|error| unwritable(file, &error))?;
+            }
         }
         Ok(files)
     }
 
     fn write(&self, act: &Act) -> Result<()> {
         for (file, text) in [(&self.markdown, act.markdown()), (&self.json, act.json()?)] {
-            create(file)
+            open(file)
                 .and_then(|mut made| made.write_all(text.as_bytes()))
                 .map_err(|error| unwritable(file, &error))?;
         }
@@ -144,11 +150,8 @@ impl ActFiles {
     }
 }
 
-fn create(file: &Path) -> std::io::Result<std::fs::File> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(file)
+fn open(file: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().append(true).create(true).open(file)
 }
 
 fn unwritable(file: &Path, error: &std::io::Error) -> Error {
