@@ -1,16 +1,16 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::land_all;
 use crate::config::ReportFormat;
 use crate::ids::DayId;
 use crate::lake::manifest::{Landing, Manifest, Status};
 use crate::pipeline::day::due::{Due, due};
 use crate::pipeline::day::merge::merge;
-use crate::pipeline::day::{recording, report};
 use crate::pipeline::job::{Only, Piece};
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::samples::{
-    call, finished_record, landed, manifest, nightly_rules, record, rules, settled_call, work_with,
+    call, finished_record, manifest, nightly_rules, record, rules, settled_call, work_with,
 };
 
 /// A day with the calls `c` and `d` and the record `v`, all new.
@@ -24,15 +24,7 @@ fn day() -> Manifest {
 /// The same day with everything landed.
 fn landed_day() -> Manifest {
     let mut day = day();
-    for entry in day.calls.values_mut() {
-        let state = report::call_state(entry);
-        entry
-            .reports
-            .insert(ReportFormat::Json, landed(Status::Done, &state));
-    }
-    for entry in day.records.values_mut() {
-        entry.file = landed(Status::Done, &recording::record_state(entry));
-    }
+    land_all(&mut day);
     day
 }
 

@@ -1,3 +1,4 @@
+use super::land_all;
 use crate::config::{Config, ReportFormat};
 use crate::lake::manifest::{Built, Landing, Manifest, Status};
 use crate::pipeline::cutoffs::CutOffs;
@@ -7,7 +8,7 @@ use crate::pipeline::day::expire::{
     leave_out, note_expired, refuse_recordings,
 };
 use crate::pipeline::day::merge::merge;
-use crate::pipeline::day::{recording, report};
+use crate::pipeline::day::report;
 use crate::pipeline::samples::{at, date, finished_record, landed, manifest, rules, settled_call, work_with};
 
 const NOW: &str = "2026-12-30T02:00:00Z";
@@ -17,15 +18,7 @@ fn day() -> Manifest {
     let mut day = manifest();
     let calls = vec![settled_call("c"), settled_call("d")];
     merge(&rules(), &mut day, work_with(calls, vec![finished_record("v")]));
-    for entry in day.calls.values_mut() {
-        let state = report::call_state(entry);
-        entry
-            .reports
-            .insert(ReportFormat::Json, landed(Status::Done, &state));
-    }
-    for entry in day.records.values_mut() {
-        entry.file = landed(Status::Done, &recording::record_state(entry));
-    }
+    land_all(&mut day);
     day.built = Some(built());
     day
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::lake::manifest::{CallEntry, Landing, Manifest, Quality, Shortfall, Status, UnreportedCall};
 use crate::small_map::SmallMap;
 use crate::tables::PrivacyPolicy;
-use crate::tables::lessons::attendance::{OtherDays, build_attendance, lesson_span};
+use crate::tables::lessons::attendance::{Attendance, OtherDays, build_attendance, lesson_span};
 use crate::tables::lessons::presence::{Meeting, Presence, Span, Stays};
 use crate::tables::lessons::{LessonEntry, LessonIndex, Payload};
 use crate::tables::parquet::cell::Session;
@@ -22,6 +22,17 @@ const START: i64 = 1_795_341_600;
 /// Times in seconds from the start.
 fn at(seconds: i64) -> i64 {
     (START + seconds) * SECOND
+}
+
+/// The attendance of a day without a privacy policy.
+fn built(
+    day: &Manifest,
+    own: &Presence,
+    others: &OtherDays,
+    meta: &LessonIndex,
+    quality: &mut Quality,
+) -> Attendance {
+    build_attendance(day, own, others, meta, &PrivacyPolicy::default(), quality).expect("attendance")
 }
 
 fn option_of_second() -> impl Strategy<Value = Option<i64>> {
@@ -110,15 +121,7 @@ const COLUMNS: [&str; 13] = [
 
 fn rows(own: &Presence, beside: &[Presence], meta: &LessonIndex, quality: &mut Quality) -> Vec<Vec<String>> {
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
-    let file = build_attendance(
-        &day,
-        own,
-        &others(beside),
-        meta,
-        &PrivacyPolicy::default(),
-        quality,
-    )
-    .expect("attendance");
+    let file = built(&day, own, &others(beside), meta, quality);
     file.file
         .map_or(Vec::new(), |file| read_text(file.bytes, &COLUMNS).expect("rows"))
 }
@@ -173,15 +176,8 @@ fn instant(seconds: i64) -> chrono::DateTime<chrono::Utc> {
 /// The ids and names of the teachers in each row; all rows of a meeting have the same.
 fn teachers(own: &Presence, beside: &[Presence], meta: &LessonIndex) -> [String; 2] {
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
-    let built = build_attendance(
-        &day,
-        own,
-        &others(beside),
-        meta,
-        &PrivacyPolicy::default(),
-        &mut Quality::default(),
-    );
-    let bytes = built.expect("attendance").file.expect("a file").bytes;
+    let built = built(&day, own, &others(beside), meta, &mut Quality::default());
+    let bytes = built.file.expect("a file").bytes;
     let rows = read_text(bytes, &["teacher_ids", "teacher_names"]).expect("rows");
     assert!(rows.iter().all(|row| row == &rows[0]), "{rows:?}");
     [rows[0][0].clone(), rows[0][1].clone()]
@@ -279,15 +275,7 @@ fn nobody_is_absent_while_a_call_of_the_lesson_has_no_report() {
         day.calls.insert("c1".into(), entry("r1", 0, Some(1000), done()));
         day.calls.insert("c2".into(), entry(room, start, end, report));
         let mut quality = Quality::default();
-        let built = build_attendance(
-            &day,
-            &own,
-            &OtherDays::default(),
-            &meta,
-            &PrivacyPolicy::default(),
-            &mut quality,
-        )
-        .expect("rows");
+        let built = built(&day, &own, &OtherDays::default(), &meta, &mut quality);
         let columns = [
             "external_user_id",
             "attended",
@@ -349,15 +337,7 @@ fn nobody_is_absent_while_a_call_of_another_date_has_no_report() {
             unreported: [(id.into(), call.clone())].into(),
             ..OtherDays::default()
         };
-        let built = build_attendance(
-            &day,
-            &own,
-            &others,
-            &meta,
-            &PrivacyPolicy::default(),
-            &mut Quality::default(),
-        )
-        .expect("rows");
+        let built = built(&day, &own, &others, &meta, &mut Quality::default());
         let columns = ["attended", "calls_without_report"];
         let rows = read_text(built.file.expect("a file").bytes, &columns).expect("rows");
         let attended = if expected == "1" { "" } else { "false" };
@@ -375,15 +355,7 @@ fn an_absent_user_whose_id_differs_by_case_is_counted() {
     let meta = meta(&[("u1 ", json!({})), ("u2", json!({}))]);
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
     let mut quality = Quality::default();
-    let built = build_attendance(
-        &day,
-        &own,
-        &OtherDays::default(),
-        &meta,
-        &PrivacyPolicy::default(),
-        &mut quality,
-    )
-    .expect("rows");
+    let built = built(&day, &own, &OtherDays::default(), &meta, &mut quality);
     assert_eq!(built.look_alikes, [("m".into(), 1)].into());
     assert_eq!(
         built.file.map(|file| file.rows),
@@ -420,7 +392,7 @@ proptest! {
         };
         let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
         let meta = LessonIndex::default();
-        let built = build_attendance(&day, &own, &others, &meta, &PrivacyPolicy::default(), &mut Quality::default()).expect("rows");
+        let built = built(&day, &own, &others, &meta, &mut Quality::default());
         let counts = read_text(built.file.expect("a file").bytes, &["calls_without_report"]).expect("rows");
         let counts_in_any = counts.iter().any(|row| row[0] == "1");
         let meets = lesson_span(&own, &meta).overlaps(&silent);
