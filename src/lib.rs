@@ -29,6 +29,7 @@ pub mod runlog;
 pub mod sanitize;
 pub mod schedule;
 pub mod serve;
+pub mod shard;
 pub mod simulator;
 pub mod small_map;
 pub mod status;

@@ -13,7 +13,7 @@ use super::listing::ListingPages;
 use super::paging::Listing;
 use super::request::{self, List, Request};
 use super::send::guard::SystemNames;
-use super::send::{Download, Limited, Link, Refused, Resume, Sender, Stats, Tuning};
+use super::send::{Download, Limited, Link, Refused, RequestBudget, Resume, Sender, Stats, Tuning};
 use super::wire::{Call, Item, Record, Room, Space, Webhook};
 use crate::Result;
 use crate::config::{self, ReportFormat};
@@ -64,12 +64,12 @@ impl Client {
         self.sender.renew_token(config)
     }
 
-    /// A client with its own cancellation, circuits and counts. Both clients together keep the configured concurrency and
+    /// A client with its own cancellation, circuits, budget and counts. Both clients together keep the configured concurrency and
     /// pace.
     #[must_use]
-    pub fn beside(&self, cancel: CancellationToken) -> Self {
+    pub fn beside(&self, cancel: CancellationToken, budget: Option<Arc<dyn RequestBudget>>) -> Self {
         Self {
-            sender: Arc::new(self.sender.beside(cancel)),
+            sender: Arc::new(self.sender.beside(cancel, budget)),
         }
     }
 

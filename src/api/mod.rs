@@ -30,5 +30,5 @@ pub use as_it_came::{AnswerAsItCame, LinkKind, Question};
 pub use client::Client;
 pub use listing::ListingPages;
 pub use paging::{Gap, Listing};
-pub use send::{Download, Limited, Link, Refused, Resume, Stats, Tuning, is_strong};
+pub use send::{Download, Limited, Link, Refused, RequestBudget, Resume, Stats, Tuning, is_strong};
 pub use wire::{Call, Item, Record, Room, Space, Webhook};

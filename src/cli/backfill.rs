@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use chrono::NaiveDate;
 
-use super::{CommandContext, LogFormat, dates, output, run};
+use super::{CommandContext, LogFormat, dates, output, run, shard};
 use crate::config::Config;
 use crate::pipeline::{Command, Exporter, Job, Only, Outline, Plan};
 use crate::sanitize::escaped;
@@ -38,6 +38,10 @@ pub struct Args {
     /// Do not ask before a backfill of more than 400 days
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    shard: shard::Args,
+    #[command(flatten)]
+    plan: shard::PlanArgs,
 }
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
@@ -48,6 +52,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         rooms: args.room.into_iter().map(Into::into).collect(),
         only: args.only,
         force: args.force,
+        shard: args.plan.add_to(args.shard.read(context)?)?,
         ..Job::over(Command::Backfill, args.from, args.to)
     };
     if !args.dry_run {
@@ -58,7 +63,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     config.require_token()?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
-    let exporter = Exporter::new(context.setting(config, store, &progress))?;
+    let exporter = Exporter::new(context.setting(run::divided(config, &job), store, &progress))?;
     let plan = Box::pin(exporter.plan(&job)).await;
     progress.end();
     let plan = plan?;

@@ -25,6 +25,7 @@ mod run;
 mod sample;
 mod schema;
 mod serve;
+mod shard;
 mod simulate;
 mod sql;
 mod status;
@@ -139,6 +140,15 @@ impl CommandContext {
     /// Reads the configuration.
     pub fn config(&self) -> Result<Config> {
         Config::load(&self.source)
+    }
+
+    /// A variable of the environment.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let variables = self.source.env.iter();
+        variables
+            .filter(|(other, _)| other == name)
+            .map(|(_, value)| value.clone())
+            .next_back()
     }
 
     /// The setting of the command's work on a lake.

@@ -2,10 +2,10 @@
 
 use chrono::NaiveDate;
 
-use super::{CommandContext, LogFormat, dates, output};
+use super::{CommandContext, LogFormat, dates, output, shard};
 use crate::config::Config;
 use crate::notify::Notifier;
-use crate::pipeline::{Exporter, Job, Summary, nightly, nightly_job};
+use crate::pipeline::{Exporter, Job, Outcome, Summary, nightly, nightly_job};
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -15,6 +15,8 @@ pub struct Args {
     /// A date instead of yesterday, as YYYY-MM-DD in `timezone`
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     date: Option<NaiveDate>,
+    #[command(flatten)]
+    shard: shard::Args,
 }
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
@@ -22,6 +24,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     config.require_token()?;
     crate::pipeline::mapping_to_build(&config)?;
     let today = dates::today(config.timezone);
+    let shard = args.shard.read(context)?;
     let job = match args.date {
         Some(date) => {
             dates::check_job(date, date, today)?;
@@ -33,6 +36,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
             nightly_job(&config, &*store, chrono::Utc::now()).await?
         }
     };
+    let job = Job { shard, ..job };
     let summary = export(context, config, &job).await?;
     report(context, &summary)
 }
@@ -45,13 +49,25 @@ pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) 
     let store = store::open(&config.store).await?;
     let notifier = Notifier::new(&config.notify)?;
     let progress = output::ProgressDisplay::start(&context.terminal);
-    let exporter = Exporter::new(context.setting(config, store.clone(), &progress))?;
+    let exporter = Exporter::new(context.setting(divided(config, job), store.clone(), &progress))?;
     let summary = Box::pin(exporter.run(job)).await;
     progress.end();
-    notifier
-        .tell(job.command.name(), &summary, &context.cancel, &*store)
-        .await;
+    // A shard that is done says nothing until the job is: its heartbeat would hide the shards that never came.
+    let is_silent = |summary: &Summary| summary.outcome == Outcome::Done && !summary.ends_job();
+    if !summary.as_ref().is_ok_and(is_silent) {
+        notifier
+            .tell(job.command.name(), &summary, &context.cancel, &*store)
+            .await;
+    }
     summary
+}
+
+/// The configuration of a shard: the API's rate is shared among all shards of the job.
+pub(super) fn divided(mut config: Config, job: &Job) -> Config {
+    if let Some(of_job) = &job.shard {
+        config.api.divide(of_job.shard);
+    }
+    config
 }
 
 /// Prints the summary and returns its exit status.

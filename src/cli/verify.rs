@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use super::{CommandContext, dates, output};
+use super::{CommandContext, dates, output, shard};
 use crate::store;
 use crate::verify::{Verifier, VerifyOptions};
 use crate::{ExitStatus, Result};
@@ -29,11 +29,14 @@ pub struct Args {
     /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    shard: shard::Args,
 }
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
+    let shard = args.shard.read(context)?.map(|of_job| of_job.shard);
     crate::pipeline::mapping_to_build(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
@@ -43,6 +46,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         to: args.to,
         deep: args.deep,
         rebuild: args.rebuild,
+        shard,
     };
     let verified = match args.repair {
         true => Box::pin(verifier.repair(options)).await,

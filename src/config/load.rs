@@ -12,7 +12,12 @@ use crate::{Error, ErrorKind, Result};
 /// The prefix of our variables: `TELELAKE_<SECTION>__<KEY>`.
 const PREFIX: &str = "TELELAKE_";
 /// Our variables that are no configuration keys.
-const NOT_KEYS: [&str; 2] = ["TELELAKE_CONFIG", "TELELAKE_LOG_FORMAT"];
+const NOT_KEYS: [&str; 4] = [
+    "TELELAKE_CONFIG",
+    "TELELAKE_LOG_FORMAT",
+    "TELELAKE_SHARDS",
+    "TELELAKE_JOB",
+];
 /// The files to try if none is named; the first that exists is read.
 const DEFAULT_FILES: [&str; 2] = ["telelake.toml", "/etc/telelake/telelake.toml"];
 /// The last names of keys that were removed, each with a hint.

@@ -25,6 +25,7 @@ pub use values::{Bytes, Duration, Network, Secret};
 pub(crate) use zone::parse_zone;
 
 use crate::ids::{RoomId, SpaceId};
+use crate::shard::Shard;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -93,6 +94,11 @@ pub struct Api {
     pub concurrency: usize,
     /// The maximum of requests per second; 0: no cap.
     pub requests_per_second: f64,
+    /// The maximum of requests of all runs on one date of `timezone`; 0: no limit.
+    pub requests_per_day: u64,
+    /// The shard of a job that this process does, if several share the limits.
+    #[serde(skip)]
+    pub shard: Option<Shard>,
     /// The zone in which the API lists a call under the date of its start. If it is set, no date more on each side is
     /// asked for.
     #[serde(with = "optional_zone")]
@@ -113,11 +119,23 @@ impl Default for Api {
             token_file: String::new(),
             concurrency: 16,
             requests_per_second: 0.0,
+            requests_per_day: 0,
+            shard: None,
             call_date: None,
             timeout: Duration::from_secs(30),
             retries: 5,
             external_meta_path: "/users/external-meta".into(),
         }
+    }
+}
+
+impl Api {
+    /// Leaves this process its part of the limits. Every shard may have one request in flight.
+    pub fn divide(&mut self, shard: Shard) {
+        let concurrency = shard.part_of(self.concurrency as u64).max(1);
+        self.concurrency = usize::try_from(concurrency).unwrap_or(usize::MAX);
+        self.requests_per_second /= f64::from(shard.count);
+        self.shard = Some(shard);
     }
 }
 

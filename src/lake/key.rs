@@ -75,6 +75,10 @@ pub const INDEX: &str = "_telelake/index/";
 pub const DAY_INDEXES: &str = "_telelake/index/days/";
 /// The tables that each day's manifest names, a cache with an object for each year.
 pub const TABLE_INDEXES: &str = "_telelake/index/tables/";
+/// The shards of jobs that several processes do together: a folder for each job.
+pub const SHARDS: &str = "_telelake/shards/";
+/// The requests of each date, counted against `api.requests_per_day`.
+pub const REQUESTS: &str = "_telelake/requests/";
 /// The Delta Lake tables. They are made from the other tables and can be removed at any time.
 pub const DELTA: &str = "delta/";
 /// The memory of retention: up to which dates data was deleted.
@@ -204,6 +208,21 @@ pub fn erasure(id: &str) -> String {
 /// The lease of a writing process.
 pub fn lease(id: &str) -> String {
     format!("{LEASES}{}", segment(id))
+}
+
+/// The note that a shard of a job has begun.
+pub fn shard(job: &str, index: u32) -> String {
+    format!("{SHARDS}{}/{index}.json", segment(job))
+}
+
+/// The shards of a job that have ended.
+pub fn ended_shards(job: &str) -> String {
+    format!("{SHARDS}{}/ended.json", segment(job))
+}
+
+/// The count of a date's requests.
+pub fn requests(date: NaiveDate) -> String {
+    format!("{REQUESTS}{date}.json")
 }
 
 /// The note of a large report that is being read.

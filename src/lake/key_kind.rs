@@ -35,7 +35,7 @@ pub(crate) enum KeyKind<'k> {
 }
 
 /// The program's own objects besides manifests and markers: all that may exist below `_telelake/`.
-const STATE: [&str; 24] = [
+const STATE: [&str; 26] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
@@ -55,6 +55,8 @@ const STATE: [&str; 24] = [
     key::ATTEMPTS,
     key::ERASURES,
     key::INDEX,
+    key::SHARDS,
+    key::REQUESTS,
     // Unfinished uploads, leases, and the objects of the daemon.
     "_telelake/uploads/",
     "_telelake/leases/",
@@ -240,6 +242,9 @@ mod tests {
             key::day_index(2026),
             key::id_index(date),
             key::table_index(2026),
+            key::shard("backfill/1", 3),
+            key::ended_shards("backfill/1"),
+            key::requests(date),
             key::set_aside("calls/date=2026-11-22/s.parquet", "20261122T020000Z"),
         ] {
             assert_eq!(place(&key), KeyKind::State, "{key}");

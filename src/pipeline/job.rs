@@ -2,13 +2,17 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
+use super::assignment::RecordedBytes;
 use crate::config::ReportFormat;
 use crate::ids::{CallId, DayId, RecordId, RoomId, SpaceId};
+use crate::shard::Shard;
 
 /// The command that a run belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +106,42 @@ impl Only {
     }
 }
 
+/// The part of a job that one of several processes does.
+#[derive(Debug, Clone)]
+pub struct JobShard {
+    /// Which of how many.
+    pub shard: Shard,
+    /// The engine's name for the job, which tells two jobs over the same dates apart.
+    pub name: Option<String>,
+    /// The bytes of recordings by day, if a plan tells them: all shards must get the same plan.
+    pub recorded: Arc<RecordedBytes>,
+}
+
+impl JobShard {
+    /// A shard of a job without a name and a plan.
+    pub fn new(shard: Shard) -> Self {
+        Self {
+            shard,
+            name: None,
+            recorded: Arc::default(),
+        }
+    }
+}
+
+/// A shard in the summary of its run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardOfJob {
+    /// The place of the shard, from 0.
+    pub index: u32,
+    /// The number of shards.
+    pub count: u32,
+    /// The id that the shards of the job have in common.
+    pub job: String,
+    /// True if all shards of the job had ended with this one, so that it did what belongs to the whole lake.
+    #[serde(default)]
+    pub last: bool,
+}
+
 /// The work that a run is asked to do.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -125,6 +165,8 @@ pub struct Job {
     pub only: Option<Only>,
     /// True if reports and recordings are landed again although the lake has them.
     pub force: bool,
+    /// The part of the job that this process does; `None`: all of it.
+    pub shard: Option<JobShard>,
 }
 
 impl Job {
@@ -141,7 +183,43 @@ impl Job {
             records: Vec::new(),
             only: None,
             force: false,
+            shard: None,
         }
+    }
+
+    /// The id of the job that the shards have in common; `None` for a job that one process does.
+    pub(crate) fn shared_id(&self) -> Option<String> {
+        let JobShard {
+            shard,
+            name,
+            recorded,
+        } = self.shard.as_ref()?;
+        let what = (
+            (self.command.name(), self.from, self.to, self.only, self.force),
+            (&self.spaces, &self.rooms, shard.count, name, recorded),
+        );
+        let digest = hex::encode(&Sha256::digest(format!("{what:?}"))[..4]);
+        let title = match name {
+            Some(name) => name.clone(),
+            None => format!("{}-{}-{}", self.command.name(), self.from, self.to),
+        };
+        Some(format!("{title}-{digest}"))
+    }
+
+    /// This shard, as the summary of its run has it.
+    pub(crate) fn shard_of_job(&self) -> Option<ShardOfJob> {
+        let Shard { index, count } = self.shard()?;
+        Some(ShardOfJob {
+            index,
+            count,
+            job: self.shared_id()?,
+            last: false,
+        })
+    }
+
+    /// Which of how many shards this process does, if the job is shared.
+    pub(crate) fn shard(&self) -> Option<Shard> {
+        self.shard.as_ref().map(|of_job| of_job.shard)
     }
 
     /// True if the job works on a room, as far as it limits the rooms.

@@ -5,6 +5,7 @@
 //! is bounded by the listing of one window and the days in work. Listing, landing and building go on at the same time: a
 //! day is processed, from its manifest to its commit (see `day`), as soon as its listing is complete.
 
+pub(crate) mod assignment;
 pub(crate) mod cutoffs;
 pub(crate) mod day;
 pub(crate) mod delta;
@@ -37,21 +38,24 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::Instrument;
 
-use crate::api::Client;
+use crate::api::{Client, RequestBudget};
 use crate::ids::DayId;
 use crate::lake::key;
+use crate::shard::Shard;
 use crate::store::ListedObject;
 use crate::{Error, ErrorKind, Result, task};
 
+pub use assignment::RecordedBytes;
 pub(crate) use cutoffs::DataKind;
 pub use delta::DeltaUpdater;
 pub use forget::{ForgetOptions, Forgetter, Forgotten};
 pub(crate) use job::{Again, Piece};
-pub use job::{Command, Job, Only};
+pub use job::{Command, Job, JobShard, Only, ShardOfJob};
 pub use lake_state::erasures::{DayErasure, Erasure, LeftToHuman, RecordingChoice};
 pub use lake_state::info::{StoreInfo, read as read_store_info, warn_without_lake};
 use lake_state::open_days::OpenDay;
 pub use lake_state::orphan_uploads::orphan_uploads;
+pub use lake_state::shards::{SharedJob, SharedJobShard, shared_jobs};
 pub use lessons::feeds::look_at_feed;
 pub use lessons::import::{Imported, import_meta};
 pub use lessons::meta_file::{MetaFile, Unread};
@@ -162,12 +166,16 @@ impl Exporter {
     pub fn beside(client: &Client, setting: Setting) -> Result<Self> {
         // The run can be cancelled alone, so that a refused token stops this run and not the process.
         let setting = setting.child();
-        let client = client.beside(setting.cancel.clone());
         let concurrency = setting.config.api.concurrency;
+        let run = RunContext::new(setting)?;
+        let budget = run
+            .budget
+            .clone()
+            .map(|budget| -> Arc<dyn RequestBudget> { budget });
         Ok(Self {
             context: Arc::new(ExportContext {
-                client,
-                run: Arc::new(RunContext::new(setting)?),
+                client: client.beside(run.cancel.clone(), budget),
+                run: Arc::new(run),
                 fatal: OnceLock::new(),
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
                 again: Again::new(),
@@ -247,7 +255,7 @@ impl Exporter {
                     summary.warn(Problem::new(ProblemKind::ErasureUnfinished, text));
                 }
             }
-            let work = Box::pin(self.work(job, extent, &mut summary));
+            let work = Box::pin(self.within_budget(job, extent, &mut summary));
             let work = context.run.alone(job.command, work);
             let end = match &trace {
                 Some(trace) => trace.during(work).await.flatten(),
@@ -266,37 +274,75 @@ impl Exporter {
         .await
     }
 
+    /// Does the work, and counts its requests if there is a budget of them.
+    async fn within_budget(&self, job: &Job, extent: Extent, summary: &mut Summary) -> Result<()> {
+        let Some(budget) = &self.context.run.budget else {
+            return self.work(job, extent, summary).await;
+        };
+        budget.begin().await;
+        let done = self.work(job, extent, summary).await;
+        budget.end().await;
+        done
+    }
+
     async fn work(&self, job: &Job, extent: Extent, summary: &mut Summary) -> Result<()> {
         let context = &self.context;
         let rules = context.rules(job);
+        lake_state::shards::begin(&context.run, summary).await?;
+        let imports = extent == Extent::Whole && job.shard().is_none_or(Shard::is_first);
         // Only builds need the lesson data, so the feeds are imported while the walk goes on.
-        let (mut feeds, exported) = tokio::join!(self.import_feeds(extent), self.export(&rules, summary));
+        let (mut feeds, exported) = tokio::join!(self.import_feeds(imports), self.export(&rules, summary));
         let own = std::mem::take(&mut feeds.markers);
         summary.absorb_feeds(feeds);
         let (scope, is_lost) = exported?;
-        let changed = match extent {
-            Extent::Whole => context.run.store.list(key::META_CHANGED).await?,
-            Extent::Rooms => Vec::new(),
-        };
-        self.finish(&scope, (changed, own), summary).await?;
-        if extent == Extent::Whole {
-            lake_state::policy::refresh(&context.run, summary).await;
-            retention::after_run(&context.run, summary).await;
-            lake_state::day_index::update(&context.run, job).await;
-            delta::update(&context.run, summary).await;
+        self.refresh_neighbours(summary).await;
+        if !context.run.cancel.is_cancelled() {
+            lake_state::catalog::update(context, &scope, job.shard(), summary).await;
+        }
+        if let Some(assignment) = &scope.assignment
+            && !is_lost
+            && !context.run.cancel.is_cancelled()
+        {
+            lake_state::shards::end(&context.run, assignment.digest(), summary).await?;
+            // The other shards have imported and built meanwhile.
+            context.run.lessons.read_all_again().await;
+        }
+        if extent == Extent::Whole && summary.ends_job() {
+            let changed = context.run.store.list(key::META_CHANGED).await?;
+            self.refresh_changed(changed, &own, summary).await?;
+        }
+        self.refresh_neighbours(summary).await;
+        if summary.ends_job() {
+            self.close(job, extent, summary).await;
         }
         if is_lost { Err(api_lost()) } else { Ok(()) }
     }
 
-    /// Imports the feeds, and lets the builds begin.
-    async fn import_feeds(&self, extent: Extent) -> FeedReport {
+    /// Ends a job with what belongs to the whole lake and not to a day or space.
+    async fn close(&self, job: &Job, extent: Extent, summary: &mut Summary) {
+        let run = &self.context.run;
+        if !run.cancel.is_cancelled() {
+            lake_state::orphan_uploads::sweep(run, summary).await;
+        }
+        if extent == Extent::Whole {
+            lake_state::policy::refresh(run, summary).await;
+            retention::after_run(run, summary).await;
+            lake_state::day_index::update(run, job).await;
+            delta::update(run, summary).await;
+        }
+        if job.shard.is_some() {
+            lake_state::shards::tidy(run).await;
+        }
+    }
+
+    /// Imports the feeds, unless another process does it, and lets the builds begin.
+    async fn import_feeds(&self, imports: bool) -> FeedReport {
         let context = Arc::clone(&self.context);
-        let report = match extent {
-            Extent::Whole => {
-                let import = async move { Ok(lessons::feeds::import(&context).await) };
-                task::isolated("feeds", import.in_current_span()).await
-            }
-            Extent::Rooms => Ok(FeedReport::default()),
+        let report = if imports {
+            let import = async move { Ok(lessons::feeds::import(&context).await) };
+            task::isolated("feeds", import.in_current_span()).await
+        } else {
+            Ok(FeedReport::default())
         };
         self.context.lesson_data_is_ready.send_replace(true);
         report.unwrap_or_else(|error| {
@@ -319,7 +365,13 @@ impl Exporter {
             return Ok((JobScope::default(), false));
         }
         let mut walk = Walk::begin(context, rules, summary).await?;
-        let mut windows = windows(job.from, job.to).peekable();
+        walk.scope.leave_out_others(rules, &mut open);
+        if walk.scope.is_part() && walk.scope.spaces.is_empty() {
+            // All days are those of other shards.
+            return Ok((walk.scope, false));
+        }
+        let (from, to) = walk.scope.dates((job.from, job.to));
+        let mut windows = windows(from, to).peekable();
         let (mut reached, mut is_lost) = (false, false);
         while let Some(window) = windows.next() {
             // The open days are listed with the first window, so that a run over one date is one listing.
@@ -366,23 +418,6 @@ impl Exporter {
             summary.absorb(day);
         }
         Ok(end)
-    }
-
-    /// Finishes a job after its last window: refreshes the days that changed lesson data concerns, and the catalogue.
-    async fn finish(
-        &self,
-        scope: &JobScope,
-        (changed, own): (Vec<ListedObject>, BTreeSet<String>),
-        summary: &mut Summary,
-    ) -> Result<()> {
-        let context = &self.context;
-        self.refresh_changed(changed, &own, summary).await?;
-        self.refresh_neighbours(summary).await;
-        if !context.run.cancel.is_cancelled() {
-            lake_state::catalog::update(context, scope, summary).await;
-            lake_state::orphan_uploads::sweep(&context.run, summary).await;
-        }
-        Ok(())
     }
 
     /// Builds the days again whose lesson data was changed by imports since the last run, and deletes the markers of these

@@ -82,7 +82,10 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
     let job = &kept_dates(&rules, &mut summary);
     let (mut days, mut reached) = (Vec::new(), job.from > job.to);
     let mut walk = Walk::begin(context, &rules, &mut summary).await?;
-    for window in windows(job.from, job.to) {
+    walk.scope.leave_out_others(&rules, &mut Vec::new());
+    reached |= walk.scope.is_part() && walk.scope.spaces.is_empty();
+    let (from, to) = walk.scope.dates((job.from, job.to));
+    for window in windows(from, to) {
         let (sender, mut todo) = mpsc::unbounded_channel();
         reached |= walk.window(window, &[], &sender, &mut summary).await?.reached;
         drop(sender);

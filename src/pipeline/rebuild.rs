@@ -1,23 +1,26 @@
 //! Builds the tables again from the landed bytes, without a request to the API. It builds every day of the dates
 //! completely, so a lost or damaged table is restored. A table that has not changed is not written.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
 use futures_util::{StreamExt, stream};
 use tracing::Instrument;
 
+use super::assignment::{Assignment, RecordedBytes};
 use super::day::state::DayState;
 use super::summary::{DayReport, Problem, ProblemKind, Summary};
 use super::{Command, Job, Phase, Setting, delta};
 use crate::config::ReportFormat;
-use crate::ids::SpaceId;
+use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Landing, Manifest};
 use crate::pipeline::day::build;
 use crate::pipeline::day::build_threads::Builders;
-use crate::pipeline::lake_state::{catalog, policy};
+use crate::pipeline::lake_state::{catalog, policy, shards};
 use crate::pipeline::run_context::RunContext;
+use crate::shard::Shard;
 use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result, task};
@@ -37,12 +40,13 @@ impl Rebuilder {
         Ok(Self { run: Arc::new(run) })
     }
 
-    /// Builds the days from `from` to `to` and the tables of rooms and spaces, and writes the run's summary.
+    /// Builds the days of a job's dates and the tables of rooms and spaces, and writes the run's summary. The shards of a job
+    /// share the days; the last one to end does what belongs to no day.
     ///
     /// # Errors
     /// Any error that prevents all work: there is no lake, or the store is unavailable. The summary has the failures of
     /// single days.
-    pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
+    pub async fn run(&self, job: &Job) -> Result<Summary> {
         let run = &self.run;
         if run.cutoffs.raw_goes_at_once {
             return Err(Error::new(
@@ -55,16 +59,12 @@ impl Rebuilder {
             ));
         }
         let info = run.require_lake().await?;
-        let mut summary = Summary::new(
-            &Job::over(Command::Rebuild, from, to),
-            run.config.timezone,
-            run.now,
-        );
+        let mut summary = Summary::new(job, run.config.timezone, run.now);
         let span = tracing::info_span!("run", run = summary.id, command = summary.command);
         async {
             let trace = run.begin_trace(&summary).await;
             info.warn(&mut summary);
-            let work = run.alone(Command::Rebuild, Box::pin(self.work(from, to, &mut summary)));
+            let work = run.alone(Command::Rebuild, Box::pin(self.work(job, &mut summary)));
             let end = trace.during(work).await.flatten();
             summary.end(run.end(end.err()));
             summary.count();
@@ -75,12 +75,14 @@ impl Rebuilder {
         Ok(summary)
     }
 
-    async fn work(&self, from: NaiveDate, to: NaiveDate, summary: &mut Summary) -> Result<()> {
+    async fn work(&self, job: &Job, summary: &mut Summary) -> Result<()> {
         let run = &self.run;
-        let days = days(&*run.store, from, to).await?;
+        shards::begin(run, summary).await?;
+        let mut days = days(&*run.store, (job.from, job.to)).await?;
+        let assignment = job.shard().map(|shard| keep_own(&mut days, shard));
         run.progress.enter(Phase::Days, days.len() as u64);
         let mut building = stream::iter(days)
-            .map(|(date, key)| async move { (date, day(run, date, key).await) })
+            .map(|(id, key)| async move { (id.date, day(run, id.date, key).await) })
             .buffer_unordered(Builders::count());
         while let Some((date, outcome)) = building.next().await {
             match outcome {
@@ -91,14 +93,34 @@ impl Rebuilder {
                 }
             }
         }
-        if !run.cancel.is_cancelled() {
-            mend_meta(run, from, to, summary).await;
+        if run.cancel.is_cancelled() {
+            return Ok(());
+        }
+        if let Some(assignment) = assignment {
+            shards::end(run, assignment.digest(), summary).await?;
+            run.lessons.read_all_again().await;
+        }
+        if summary.ends_job() {
+            mend_meta(run, job.from, job.to, summary).await;
             catalog::rebuild(run, summary).await;
             policy::refresh(run, summary).await;
             delta::update(run, summary).await;
         }
         Ok(())
     }
+}
+
+/// Keeps the days of a shard. The dates that are shared out are those of the lake.
+fn keep_own(days: &mut Vec<(DayId, String)>, shard: Shard) -> Assignment {
+    let today = NaiveDate::default();
+    let dates = (
+        days.first().map_or(today, |(day, _)| day.date),
+        days.last().map_or(today, |(day, _)| day.date),
+    );
+    let spaces: BTreeSet<_> = days.iter().map(|(day, _)| day.space.clone()).collect();
+    let assignment = Assignment::new(shard.count, spaces, dates, &RecordedBytes::new());
+    days.retain(|(day, _)| assignment.is_of(shard, day));
+    assignment
 }
 
 /// Builds the tables of lesson data again from the lesson days. An error becomes a failure of the run.
@@ -120,17 +142,25 @@ async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &m
     }
 }
 
-/// The dates and keys of the manifests in a range of dates, in order.
-async fn days(store: &dyn Store, from: NaiveDate, to: NaiveDate) -> Result<Vec<(NaiveDate, String)>> {
+/// The days that have a manifest in a range of dates, in order, each with its key.
+async fn days(store: &dyn Store, (from, to): (NaiveDate, NaiveDate)) -> Result<Vec<(DayId, String)>> {
     let mut days: Vec<_> = store
         .list(key::DAYS)
         .await?
         .into_iter()
         .filter_map(|entry| Some((key::date_in(&entry.key)?, entry.key)))
         .filter(|(date, _)| (from..=to).contains(date))
+        .map(|(date, key)| (DayId::new(date, space_of(&key)), key))
         .collect();
     days.sort();
     Ok(days)
+}
+
+/// The space in the key of a manifest.
+fn space_of(key: &str) -> SpaceId {
+    let segment = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+    let space = segment.and_then(key::unsegment).map(SpaceId::from);
+    space.unwrap_or_default()
 }
 
 /// Builds a day. An error becomes a failure of the day. None if the run stopped before the day was built.
@@ -149,11 +179,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
         Err(error) if error.kind() == ErrorKind::Interrupted => None,
         Err(error) => {
             tracing::error!(%date, key, %error, "the day was not built");
-            let space = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
-            let space = space
-                .and_then(key::unsegment)
-                .map(SpaceId::from)
-                .unwrap_or_default();
+            let space = space_of(&key);
             let mut report = DayReport::default();
             report
                 .failed

@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::cutoffs::CutOffs;
 use super::job::Command;
 use super::memory::MemoryBudget;
-use super::{Progress, Setting, Stop};
+use super::{Progress, Setting, Stop, StopReason};
 use crate::config::Config;
 use crate::lake::erased::Erased;
 use crate::lake::{self, key};
 use crate::pipeline::day::build_threads::Builders;
+use crate::pipeline::lake_state::budget::DailyBudget;
 use crate::pipeline::lake_state::day_table::DayTable;
 use crate::pipeline::lake_state::erasures::KnownErasures;
 use crate::pipeline::lake_state::info::{self, StoreInfo};
@@ -49,6 +50,8 @@ pub(crate) struct RunContext {
     pub progress: Arc<Progress>,
     /// Stops the work, at the operator's signal or after the API refused the token.
     pub cancel: CancellationToken,
+    /// The budget of requests to the API, if there is one.
+    pub budget: Option<Arc<DailyBudget>>,
     /// The reason why the run was stopped, if somebody can stop this run alone.
     pub stop: Option<Stop>,
     /// The lesson data, and the days that share a meeting.
@@ -100,6 +103,7 @@ impl RunContext {
         });
         let zone = config.timezone.name();
         let privacy = mapping.privacy().clone();
+        let budget = DailyBudget::new(&config, Arc::clone(&store), cancel.clone());
         let days = DayTable::new(Arc::clone(&guarded), Arc::clone(&writes), zone, privacy);
         Ok(Self {
             erasures,
@@ -110,6 +114,7 @@ impl RunContext {
             config,
             health,
             store: guarded,
+            budget,
             bare: store,
             progress,
             cancel,
@@ -224,9 +229,15 @@ impl RunContext {
             lost: self.health.lost(),
             error,
             stopped: self.cancel.is_cancelled(),
-            reason: self.stop.as_ref().and_then(Stop::reason),
+            reason: self.reason(),
             writes: self.writes(),
         }
+    }
+
+    /// The reason why the run was stopped. Somebody who cancelled it goes before a budget that is spent.
+    fn reason(&self) -> Option<StopReason> {
+        let given = self.stop.as_ref().and_then(Stop::reason);
+        given.or_else(|| Some(StopReason::BudgetSpent(self.budget.as_ref()?.spent()?)))
     }
 
     /// Writes an object.

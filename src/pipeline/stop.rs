@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 pub enum StopReason {
     /// Somebody cancelled it; the text says who.
     Cancelled(String),
+    /// The budget of requests is spent; the text says so, and when it goes on.
+    BudgetSpent(String),
     /// It makes way for the scheduled run, and resumes after it.
     MadeWay,
 }

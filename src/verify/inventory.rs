@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::Result;
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::lake::key_kind::KeyKind;
 use crate::lake::table::{Table, builtin};
@@ -54,10 +55,10 @@ pub(crate) struct Inventory {
 }
 
 impl Inventory {
-    /// Lists the store; for a range of dates, only their objects.
-    pub async fn list(store: &dyn Store, dates: Dates, tables: &BTreeSet<String>) -> Result<Self> {
+    /// Lists the store; for a range of dates, only their objects, unless `all` are wanted.
+    pub async fn list(store: &dyn Store, dates: Dates, all: bool, tables: &BTreeSet<String>) -> Result<Self> {
         let mut inventory = Self::default();
-        if dates.are_all() {
+        if all || dates.are_all() {
             inventory.add(store.list("").await?, dates, tables);
             return Ok(inventory);
         }
@@ -70,6 +71,20 @@ impl Inventory {
             inventory.add(entries, dates, tables);
         }
         Ok(inventory)
+    }
+
+    /// Leaves out what another shard reports: objects of no date, unless this shard has them too.
+    pub fn keep_own(&mut self, dates: Dates, with_undated: bool) {
+        self.strays
+            .retain(|key| key::date_in(key).map_or(with_undated, |date| dates.contain(date)));
+        if !with_undated {
+            self.probes.clear();
+            self.unknown = 0;
+            let of_lake = [key::spaces(), key::rooms(&SpaceId::default())];
+            let folders = of_lake.map(|key| key.split_inclusive('/').next().unwrap_or_default().to_owned());
+            self.objects
+                .retain(|key, _| !folders.iter().any(|folder| key.starts_with(folder)));
+        }
     }
 
     fn add(&mut self, entries: Vec<ListedObject>, dates: Dates, tables: &BTreeSet<String>) {

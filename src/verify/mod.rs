@@ -16,6 +16,7 @@ mod inventory;
 mod objects;
 mod repair;
 mod session;
+mod shard;
 mod state;
 mod strays;
 
@@ -26,11 +27,12 @@ use chrono::{Days, NaiveDate};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 pub use self::finding::{Finding, FindingKind, Verified, VerifyCounts};
-use self::inventory::Inventory;
+use self::inventory::{Dates, Inventory};
 use crate::lake::key;
 use crate::pipeline::lake_state::info::{StoreInfo, no_lake, refuse_newer};
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Phase, Setting};
+use crate::shard::Shard;
 use crate::task::isolated;
 use crate::{ErrorKind, Result};
 use session::{ObjectRead, Verification};
@@ -57,6 +59,15 @@ pub struct VerifyOptions {
     pub deep: bool,
     /// True to build the tables in memory and compare them.
     pub rebuild: bool,
+    /// The part of the dates that this process verifies; `None`: all.
+    pub shard: Option<Shard>,
+}
+
+impl VerifyOptions {
+    /// True if the verification includes what belongs to no date.
+    pub(crate) fn checks_lake(&self) -> bool {
+        self.shard.is_none_or(Shard::is_first)
+    }
 }
 
 /// Compares a lake with its manifests.
@@ -78,6 +89,24 @@ impl Verifier {
     /// Nothing could be checked: there is no lake, the store is out of reach, or the mapping is wrong. Faults of the lake
     /// are findings in the result.
     pub async fn verify(&self, options: VerifyOptions) -> Result<Verified> {
+        match shard::limit(&*self.setting.store, options).await? {
+            Some(options) => self.verify_dates(options).await,
+            None => Ok(self.nothing(options)),
+        }
+    }
+
+    /// The result of a shard without a date.
+    fn nothing(&self, options: VerifyOptions) -> Verified {
+        Verified {
+            store: self.setting.store.url().to_owned(),
+            deep: options.deep,
+            rebuilt: options.rebuild,
+            notes: vec!["there are more shards than dates: this one has nothing to verify".to_owned()],
+            ..Verified::default()
+        }
+    }
+
+    async fn verify_dates(&self, options: VerifyOptions) -> Result<Verified> {
         let verification = self.open(options).await?;
         let end = Box::pin(verify_all(&verification)).await;
         let interrupted = match end {
@@ -109,12 +138,15 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::verify`].
     pub async fn repair(&self, options: VerifyOptions) -> Result<Verified> {
-        let before = self.verify(options).await?;
+        let Some(options) = shard::limit(&*self.setting.store, options).await? else {
+            return Ok(self.nothing(options));
+        };
+        let before = self.verify_dates(options).await?;
         if before.is_whole() || before.interrupted {
             return Ok(before);
         }
         let notes = Box::pin(repair::repair_findings(self, &before.findings)).await?;
-        let mut after = self.verify(options).await?;
+        let mut after = self.verify_dates(options).await?;
         let same = |a: &Finding, b: &Finding| (a.kind, &a.key) == (b.kind, &b.key);
         after.mended = before.findings;
         after
@@ -148,7 +180,13 @@ impl Verifier {
                 self.setting.store.speak(dialect);
             }
         }
-        let inventory = Inventory::list(&*self.setting.store, verification.dates(), &tables).await?;
+        // The first shard also finds what lies anywhere else.
+        let all = options.shard.is_some_and(Shard::is_first) && options.from.is_none();
+        let store = &*self.setting.store;
+        let mut inventory = Inventory::list(store, verification.dates(), all, &tables).await?;
+        if options.shard.is_some() {
+            inventory.keep_own(verification.dates(), options.checks_lake());
+        }
         let why = match info {
             ObjectRead::Parsed(..) | ObjectRead::Newer(_) => None,
             ObjectRead::Missing if inventory.manifests.is_empty() => {
@@ -180,13 +218,15 @@ async fn verify_all(verification: &Arc<Verification>) -> Result<()> {
     let segments = verify_days(verification).await?;
     days_table::strike_off(verification, &segments);
     state::verify_lessons(verification).await?;
-    state::verify_catalogs(verification).await?;
+    if verification.options.checks_lake() {
+        state::verify_catalogs(verification).await?;
+    }
     duplicates::find_doubled_ids(verification).await?;
     duplicates::find_doubled_rows(verification);
     strays::find_markers(verification).await?;
     strays::find_strays(verification).await?;
     days_table::verify(verification).await?;
-    if verification.options.deep {
+    if verification.options.deep && verification.options.checks_lake() {
         strays::abort_uploads(verification).await?;
     }
     Ok(())

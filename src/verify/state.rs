@@ -46,7 +46,7 @@ pub(crate) async fn verify_lessons(verification: &Arc<Verification>) -> Result<(
         };
         inventory.state.iter().filter(own).cloned().collect()
     };
-    for key in indexes {
+    for key in indexes.into_iter().filter(|_| verification.options.checks_lake()) {
         parse::<BTreeMap<String, RawJson>>(verification, &key).await?;
     }
     if verification.options.deep {

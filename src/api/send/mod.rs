@@ -7,6 +7,7 @@
 //! and the refusal counts as no attempt.
 
 mod body;
+mod budget;
 mod circuit;
 mod circuits;
 mod download;
@@ -49,6 +50,7 @@ use crate::config;
 use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
 
+pub use self::budget::RequestBudget;
 pub use self::circuits::Refused;
 pub use self::download::{Download, Link, Resume, is_strong};
 
@@ -123,6 +125,8 @@ pub(super) struct Sender {
     pace: Arc<Pace>,
     throttle: Arc<Throttle>,
     rate: RateMeter,
+    /// A budget of requests, if the caller counts them.
+    budget: Option<Arc<dyn RequestBudget>>,
     /// Requests that were not sent because the API was closed.
     unsent: AtomicU64,
     cancel: CancellationToken,
@@ -162,6 +166,7 @@ impl Sender {
             pace: Arc::new(Pace::new(config.requests_per_second)),
             throttle: Arc::new(Throttle::new(tuning.first_hold)),
             rate: RateMeter::default(),
+            budget: None,
             unsent: AtomicU64::new(0),
             cancel,
             stopped: OnceLock::new(),
@@ -175,7 +180,7 @@ impl Sender {
 
     /// A sender that shares connections, concurrency, pace and token with this one, but has its own cancellation, circuits
     /// and counts.
-    pub(super) fn beside(&self, cancel: CancellationToken) -> Self {
+    pub(super) fn beside(&self, cancel: CancellationToken, budget: Option<Arc<dyn RequestBudget>>) -> Self {
         Self {
             http: self.http.clone(),
             base: self.base.clone(),
@@ -190,6 +195,7 @@ impl Sender {
             pace: Arc::clone(&self.pace),
             throttle: Arc::clone(&self.throttle),
             rate: RateMeter::default(),
+            budget,
             unsent: AtomicU64::new(0),
             cancel,
             stopped: OnceLock::new(),
@@ -336,7 +342,9 @@ impl Sender {
         if let Err(stopped) = self.wait_for_slot(about).await {
             return Attempt::Final(stopped);
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        if let Err(spent) = self.count().await {
+            return Attempt::Final(spent);
+        }
         let sent = Instant::now();
         let answer = self.in_time(about, send).await;
         let (status, mut sign) = seen.get().copied().unzip();
@@ -350,6 +358,15 @@ impl Sender {
         pass.give_back(sent, sign);
         METRICS.api_answered(endpoint.name(), status, sent.elapsed());
         self.judge(endpoint, sent, answer)
+    }
+
+    /// Counts a request that is about to be sent.
+    async fn count(&self) -> Result<()> {
+        if let Some(budget) = &self.budget {
+            budget.take().await?;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Waits for a slot. A slot that was taken before a hold is void.
@@ -434,7 +451,7 @@ impl Sender {
         while response.status() == StatusCode::UNAUTHORIZED
             && let Some(another) = self.token.renewed(&token)
         {
-            self.requests.fetch_add(1, Ordering::Relaxed);
+            self.count().await?;
             token = another;
             response = self.send(request, &url, &token).await?;
         }

@@ -338,7 +338,7 @@ async fn a_refused_request_is_sent_again_with_the_new_token_of_the_file() {
         config.token = config::Secret::default();
         config.token_file = file.display().to_string();
     });
-    let beside = client.beside(tokio_util::sync::CancellationToken::new());
+    let beside = client.beside(tokio_util::sync::CancellationToken::new(), None);
     let space = "s1".into();
     let asked = (0..6).map(|n| {
         if n % 2 == 0 {

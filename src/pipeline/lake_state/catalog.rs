@@ -15,6 +15,7 @@ use crate::pipeline::day::build::put_if_changed;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk::found::JobScope;
+use crate::shard::Shard;
 use crate::store::json::get_json;
 use crate::tables;
 use crate::tables::TableFile;
@@ -22,15 +23,30 @@ use crate::tables::TableFile;
 /// Objects of the API by id, as they were last seen.
 type Catalog = BTreeMap<String, RawJson>;
 
-/// Brings the catalogues and their tables up to date. An error is a failure in the summary.
-pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summary: &mut Summary) {
-    if let Err(error) = update_spaces(context, scope).await {
+/// Brings the catalogues and their tables up to date. A shard does so for the spaces whose first date is its own, and the first
+/// shard for the list of spaces. An error is a failure in the summary.
+pub(crate) async fn update(
+    context: &Arc<ExportContext>,
+    scope: &JobScope,
+    shard: Option<Shard>,
+    summary: &mut Summary,
+) {
+    let keeps = |space: &SpaceId| match (&scope.assignment, shard) {
+        (Some(assignment), Some(shard)) => assignment.keeps_catalog(shard, space),
+        _ => true,
+    };
+    if shard.is_none_or(Shard::is_first)
+        && let Err(error) = update_spaces(context, scope).await
+    {
         summary.fail(Problem::new(
             ProblemKind::CatalogFailed,
             format!("the table of spaces: {error}"),
         ));
     }
-    let listed = scope.spaces.iter().filter(|space| !space.failed);
+    let listed = scope
+        .spaces
+        .iter()
+        .filter(|space| !space.failed && space.is_known && keeps(&space.id));
     let updates = stream::iter(listed)
         .map(|space| async move {
             let rooms = space.rooms.iter().chain(&space.left_out);
@@ -92,11 +108,10 @@ async fn write(run: &RunContext, file: Option<TableFile>) -> Result<()> {
 }
 
 async fn update_spaces(context: &ExportContext, scope: &JobScope) -> Result<()> {
-    let wanted = |id: &SpaceId| scope.spaces.iter().any(|space| space.id == *id);
     let seen: Vec<_> = scope
         .space_objects
         .iter()
-        .filter(|(id, _)| wanted(id))
+        .filter(|(id, _)| scope.selected.contains(id))
         .map(|(id, raw)| (id.as_str(), raw))
         .collect();
     let Some(catalog) = remember(context, key::SPACES, &seen).await? else {

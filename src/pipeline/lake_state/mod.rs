@@ -1,5 +1,6 @@
 //! The objects of the lake that belong to no single day: its description, catalogues, lease, markers and uploads.
 
+pub(crate) mod budget;
 pub(crate) mod catalog;
 pub(crate) mod day_index;
 pub(crate) mod day_table;
@@ -9,3 +10,4 @@ pub(crate) mod lease;
 pub(crate) mod open_days;
 pub(crate) mod orphan_uploads;
 pub(crate) mod policy;
+pub(crate) mod shards;

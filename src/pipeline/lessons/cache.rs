@@ -132,6 +132,13 @@ impl LessonCache {
         *self.reader.lock().await = LessonReader::default();
     }
 
+    /// Forgets all that was read, because other processes have imported lesson data and built days.
+    pub async fn read_all_again(&self) {
+        self.read_again().await;
+        self.meetings.read_again().await;
+        *self.days.lock().await = MeetingsByDay::default();
+    }
+
     /// Imports the lesson data that a day's reports contain. True if any of it was new.
     ///
     /// # Errors

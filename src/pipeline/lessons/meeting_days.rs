@@ -93,6 +93,11 @@ impl DaysByMark {
 }
 
 impl MeetingDays {
+    /// Forgets the index that was read, because other processes have changed it.
+    pub async fn read_again(&self) {
+        *self.known.lock().await = None;
+    }
+
     /// The days that have calls of some meetings, given by their marks.
     ///
     /// # Errors

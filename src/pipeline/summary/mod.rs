@@ -21,6 +21,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use super::job::ShardOfJob;
 use super::{Command, Job, StopReason};
 use crate::metrics::{METRICS, RunLabels};
 use crate::{Error, ErrorKind, ExitStatus};
@@ -73,6 +74,9 @@ pub struct Summary {
     pub from: NaiveDate,
     /// The last date of the job, itself included.
     pub to: NaiveDate,
+    /// The part of the job that the run did, if several processes do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardOfJob>,
     /// The time zone of the dates.
     pub timezone: String,
     /// The numbers.
@@ -205,6 +209,7 @@ impl Summary {
             process: Process::own(),
             from: job.from,
             to: job.to,
+            shard: job.shard_of_job(),
             timezone: zone.name().into(),
             counts: Counts::default(),
             failed: Vec::new(),
@@ -345,6 +350,7 @@ impl Summary {
     fn cause_of(&self, reason: Option<&StopReason>) -> Option<String> {
         match reason {
             Some(StopReason::Cancelled(by)) => return Some(format!("cancelled by {by}")),
+            Some(StopReason::BudgetSpent(why)) => return Some(why.clone()),
             Some(StopReason::MadeWay) => {
                 return Some("made way for the scheduled run; the job goes on after it".into());
             }
@@ -372,6 +378,11 @@ impl Summary {
             METRICS.run_seconds.observe(took);
         }
         self.counts.add_to_metrics();
+    }
+
+    /// True if the run did its job to the end: a shard only if all other shards had ended.
+    pub fn ends_job(&self) -> bool {
+        self.shard.as_ref().is_none_or(|shard| shard.last)
     }
 
     /// True if the run is one of `command`.

@@ -25,6 +25,9 @@ kinds! {
         SpaceSkipped = "space_skipped" in "failed":
             "Requests of a space were not sent because the ones before them had kept failing.",
             "Read the reason in the message. The next run sends them.";
+        ShardsDiffer = "shards_differ" in "warning":
+            "The shards of a job saw different spaces, or were given different plans, so that days may belong to none of them.",
+            "Give the job again. Days that are in the lake cost no report again.";
         RoomNotFound = "room_not_found" in "failed":
             "A room of `scope.rooms` or of a job is in none of the spaces in scope.",
             "Check the id, and `scope.spaces`, `scope.rooms` and `scope.exclude_rooms`.";

@@ -55,8 +55,12 @@ impl Summary {
             format!(" in {:.1} s", (end - self.started_at).as_seconds_f64())
         });
         format!(
-            "{} {}: {word}{took}   {} to {}   {} spaces, {} rooms, {} days, {} requests   [{}]",
+            "{}{} {}: {word}{took}   {} to {}   {} spaces, {} rooms, {} days, {} requests   [{}]",
             self.command,
+            self.shard
+                .as_ref()
+                .map(|shard| format!(" (shard {}/{})", shard.index, shard.count))
+                .unwrap_or_default(),
             self.started_at.to_rfc3339_opts(SecondsFormat::Secs, true),
             self.from,
             self.to,

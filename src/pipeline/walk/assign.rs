@@ -23,6 +23,11 @@ use crate::{Error, ErrorKind};
 /// A day: the index of its space, and its date.
 pub(super) type Place = (usize, NaiveDate);
 
+/// True if a range of dates has a date.
+pub(super) fn contains((from, to): (NaiveDate, NaiveDate), date: NaiveDate) -> bool {
+    (from..=to).contains(&date)
+}
+
 /// The calls and records that a day must give up, because they belong to another one.
 #[derive(Default)]
 struct Evictions {
@@ -253,8 +258,9 @@ impl<'a> DayAssigner<'a> {
 
     /// The days that are asked for of a space: all dates of the window up to today, and its open days.
     pub fn asked_days(&self, scope: &SpaceScope) -> BTreeSet<NaiveDate> {
-        let last = self.window.1.min(self.rules.today());
-        let dates = self.window.0.iter_days().take_while(|date| *date <= last);
+        let (first, last) = scope.within(self.window);
+        let last = last.min(self.rules.today());
+        let dates = first.iter_days().take_while(|date| *date <= last);
         let open = self.open.iter().filter(|open| open.space_id == scope.id);
         dates
             .filter(|date| lake::is_date(*date))
@@ -461,13 +467,16 @@ impl<'a> DayAssigner<'a> {
             }
         }
         // A day of another window is processed in that window, with all that its own listing finds.
-        let elsewhere =
-            |date| self.rules.job.covers(date) && !(self.window.0..=self.window.1).contains(&date);
+        let whole = (self.rules.job.from, self.rules.job.to);
+        let elsewhere = |(date, space): (NaiveDate, usize)| {
+            let of_space = &scope.spaces[space];
+            contains(of_space.within(whole), date) && !contains(of_space.within(self.window), date)
+        };
         let is_done = |(date, space): (NaiveDate, usize), day: &DayWork| {
             taken.contains(&(space, date)) && day.is_empty()
         };
         days.into_iter()
-            .filter(|(place, day)| !elsewhere(day.date) && !is_done(*place, day))
+            .filter(|(place, day)| !elsewhere(*place) && !is_done(*place, day))
             .map(|(_, day)| day)
             .collect()
     }
@@ -533,7 +542,8 @@ impl<'a> DayAssigner<'a> {
     /// selects. A server that ignores `dateFrom` returns all records there ever were.
     fn is_wanted(&self, scope: &JobScope, space: usize, record: &Record) -> bool {
         let dates = self.dates(record);
-        let asked = (self.window.0 - Days::new(1))..=(self.window.1 + Days::new(1));
+        let (first, last) = scope.spaces[space].within(self.window);
+        let asked = (first - Days::new(1))..=(last + Days::new(1));
         let id = &scope.spaces[space].id;
         let open = |date: &NaiveDate| {
             self.open

@@ -9,11 +9,16 @@ use crate::api::{Call, Client, Listing, Record, Room};
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::json::RawJson;
 use crate::lake::manifest::{Missed, RoomEntry};
+use crate::pipeline::assignment::Assignment;
 
 /// The spaces and rooms that a job works on.
 #[derive(Default)]
 pub(crate) struct JobScope {
     pub spaces: Vec<SpaceScope>,
+    /// The spaces of the whole job, in scope; those of `spaces` are a part of them if this process does a shard of the job.
+    pub selected: Vec<SpaceId>,
+    /// The days of all shards, if the job has any.
+    pub assignment: Option<Assignment>,
     /// Every space that the token sees, as the API gave it.
     pub space_objects: Vec<(SpaceId, RawJson)>,
     /// True if `space_objects` has all spaces that the token sees.
@@ -25,6 +30,8 @@ pub(crate) struct JobScope {
 pub(crate) struct SpaceScope {
     pub id: SpaceId,
     pub name: Option<String>,
+    /// The dates of the space, if this process does not do all dates of the job.
+    pub dates: Option<(NaiveDate, NaiveDate)>,
     /// The rooms in scope.
     pub rooms: Vec<Room>,
     /// The rooms that the configuration exports and the job leaves out.
@@ -45,7 +52,29 @@ pub(crate) struct SpaceScope {
     pub gone: GoneRooms,
 }
 
+/// A range without a date.
+const NO_DATES: (NaiveDate, NaiveDate) = (NaiveDate::MAX, NaiveDate::MIN);
+
 impl SpaceScope {
+    /// The part of a window that the job has of this space.
+    pub fn within(&self, window: (NaiveDate, NaiveDate)) -> (NaiveDate, NaiveDate) {
+        let Some((from, to)) = self.dates else {
+            return window;
+        };
+        let part = (from.max(window.0), to.min(window.1));
+        if part.0 <= part.1 { part } else { NO_DATES }
+    }
+
+    /// True if the job has any date of the space.
+    pub fn has_dates(&self) -> bool {
+        self.dates != Some(NO_DATES)
+    }
+
+    /// Limits the job to some dates of the space, or to none.
+    pub fn limit_to(&mut self, dates: Option<(NaiveDate, NaiveDate)>) {
+        self.dates = Some(dates.unwrap_or(NO_DATES));
+    }
+
     /// Name, alias and type of a room, as far as they are known.
     pub fn room_entry(&self, id: &RoomId) -> RoomEntry {
         let gone = || {
@@ -74,6 +103,33 @@ impl SpaceScope {
 }
 
 impl JobScope {
+    /// True if this process works on some of the job's spaces only.
+    pub fn is_part(&self) -> bool {
+        self.spaces.len() < self.selected.len()
+    }
+
+    /// The dates of a job that have to be walked: from the first to the last of any space. If a shard has nothing but open
+    /// days, it is the job's first date, of which it has no space.
+    pub fn dates(&self, (from, to): (NaiveDate, NaiveDate)) -> (NaiveDate, NaiveDate) {
+        if self.assignment.is_none() {
+            return (from, to);
+        }
+        let parts = self.spaces.iter().map(|space| space.within((from, to)));
+        let span = |one: (NaiveDate, NaiveDate), other: (NaiveDate, NaiveDate)| {
+            (one.0.min(other.0), one.1.max(other.1))
+        };
+        parts
+            .reduce(span)
+            .filter(|part| *part != NO_DATES)
+            .unwrap_or((from, from))
+    }
+
+    /// The part of a window that a space has.
+    pub fn dates_of(&self, space: &SpaceId, window: (NaiveDate, NaiveDate)) -> (NaiveDate, NaiveDate) {
+        let of_space = self.spaces.iter().find(|other| other.id == *space);
+        of_space.map_or(window, |space| space.within(window))
+    }
+
     /// True if no space answers any more.
     pub fn is_lost(&self, client: &Client) -> bool {
         let mut asked = self.spaces.iter().filter(|space| !space.failed).peekable();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Days, NaiveDate};
 
-use super::assign::{DayAssigner, Place};
+use super::assign::{DayAssigner, Place, contains};
 use super::found::{DayWork, JobScope, RoomsAsked, SpaceScope};
 use crate::ids::RoomId;
 use crate::lake::manifest::Missed;
@@ -42,7 +42,7 @@ impl DayAssigner<'_> {
 
     /// The rooms that were asked for the day; none if only a call led to the day.
     fn asked(&self, space: &SpaceScope, date: NaiveDate) -> RoomsAsked {
-        let in_range = (self.window.0..=self.window.1).contains(&date);
+        let in_range = contains(space.within(self.window), date);
         let open = self
             .open
             .iter()

@@ -15,31 +15,35 @@ use crate::lake::manifest::Manifest;
 use crate::pipeline::ExportContext;
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::rules::JobRules;
-use crate::pipeline::walk::found::{DayWork, DaysToWrite};
+use crate::pipeline::walk::found::{DayWork, DaysToWrite, JobScope};
 use crate::store::json::get_json;
 
 /// Manifests read at once.
 const READ_AT_ONCE: usize = 8;
 
-/// Selects the days that a job writes from those that its listing showed. `window` is the range of dates of the listing.
+/// Selects the days that a job writes from those that its listing showed. `window` is the range of dates of the listing, of
+/// which each space of the scope may have a part only.
 ///
 /// # Errors
 /// Any error of the store.
 pub(crate) async fn drop_margin(
     context: &ExportContext,
     rules: &JobRules,
+    scope: &JobScope,
     days: Vec<DayWork>,
     window: (NaiveDate, NaiveDate),
     open: &[OpenDay],
 ) -> Result<DaysToWrite> {
-    let first = rules.first_day(window.0);
+    let is_asked = |day: &DayWork| {
+        let (from, to) = scope.dates_of(&day.space_id, window);
+        (rules.first_day(from)..=to).contains(&day.date)
+    };
     let is_open = |day: &DayWork| {
         let of_day = |open: &OpenDay| open.space_id == day.space_id && open.date == day.date;
         open.iter().any(of_day)
     };
-    let (asked, mut margin): (Vec<_>, Vec<_>) = days
-        .into_iter()
-        .partition(|day| (first..=window.1).contains(&day.date) || is_open(day));
+    let (asked, mut margin): (Vec<_>, Vec<_>) =
+        days.into_iter().partition(|day| is_asked(day) || is_open(day));
     let moved = moved_between(context, &asked, &mut margin).await?;
     let (mut receiving, mut giving) = (Vec::new(), Vec::new());
     for mut day in margin {

@@ -216,13 +216,14 @@ impl<'a> Walk<'a> {
         summary.counts.rooms_skipped = summary.counts.rooms_skipped.max(walk.skipped);
         // If no named room exists, nothing was reached. A room that needs no request, because it had no calls, is reached.
         let has_room = |space: &SpaceScope| !space.rooms.is_empty() || !space.gone.rooms.is_empty();
-        let any_room = rules.job.rooms.is_empty() || scope.spaces.iter().any(has_room);
+        // A named room may be in the spaces of another shard.
+        let any_room = rules.job.rooms.is_empty() || scope.is_part() || scope.spaces.iter().any(has_room);
         let any_space = scope.spaces.iter().any(|space| !space.failed);
         let reached = walk.assigner.any_answer || (walk.asked == 0 && any_room && any_space);
         let known = calls_in_lake(context, scope, &walk.assigner.strays(scope)).await?;
         let gone = walk.assigner.gone.clone();
         let days = walk.take_rest(scope, &known, summary);
-        let days = margin::drop_margin(context, rules, days, window, open).await?;
+        let days = margin::drop_margin(context, rules, scope, days, window, open).await?;
         walk.gone_answers.extend(days.all().filter_map(GoneAnswers::of));
         walk.name_gone(scope, &gone, summary);
         for todo in days.stages() {

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use super::found::{JobScope, SpaceScope};
 use super::{note_listing, unreadable};
 use crate::api::{Listing, Room, Space};
-use crate::ids::SpaceId;
+use crate::ids::{DayId, SpaceId};
 use crate::pipeline::ExportContext;
+use crate::pipeline::assignment::Assignment;
+use crate::pipeline::job::JobShard;
+use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::{Error, ErrorKind, Result};
@@ -39,11 +42,51 @@ pub(crate) async fn spaces(
         name: space.name,
         ..SpaceScope::default()
     });
-    Ok(JobScope {
-        spaces: spaces.collect(),
+    let spaces: Vec<_> = spaces.collect();
+    let mut scope = JobScope {
+        selected: spaces.iter().map(|space| space.id.clone()).collect(),
+        assignment: None,
+        spaces,
         space_objects,
         all_listed,
-    })
+    };
+    if let Some(of_job) = &rules.job.shard {
+        if !all_listed {
+            return Err(no_shards());
+        }
+        scope.limit_to_shard(rules, of_job);
+    }
+    Ok(scope)
+}
+
+/// The error of a shard whose days are not known.
+fn no_shards() -> Error {
+    let message = "the list of spaces has a gap, so that the days of a shard can't be told";
+    Error::new(ErrorKind::InvalidAnswer, "--shard", message)
+        .hint("try again, or name the spaces in `scope.spaces`; without --shard a run takes what it can list")
+}
+
+impl JobScope {
+    /// Limits the scope to the days of a shard. Spaces without any are left out once the open days are known.
+    fn limit_to_shard(&mut self, rules: &JobRules, of_job: &JobShard) {
+        let dates = (rules.job.from, rules.job.to);
+        let ids = self.selected.iter().cloned();
+        let assignment = Assignment::new(of_job.shard.count, ids, dates, &of_job.recorded);
+        for space in &mut self.spaces {
+            space.limit_to(assignment.dates_of(of_job.shard, &space.id));
+        }
+        self.assignment = Some(assignment);
+    }
+
+    /// Leaves out the open days of other shards, and the spaces in which this shard has nothing to do.
+    pub fn leave_out_others(&mut self, rules: &JobRules, open: &mut Vec<OpenDay>) {
+        let (Some(assignment), Some(shard)) = (&self.assignment, rules.job.shard()) else {
+            return;
+        };
+        open.retain(|day| assignment.is_of(shard, &DayId::new(day.date, day.space_id.clone())));
+        let has_open = |space: &SpaceScope| open.iter().any(|day| day.space_id == space.id);
+        self.spaces.retain(|space| space.has_dates() || has_open(space));
+    }
 }
 
 /// Checks the scope when the room lists of all spaces were read.
@@ -164,6 +207,10 @@ impl SpaceScope {
 fn name_missing_rooms(rules: &JobRules, scope: &JobScope, summary: &mut Summary) -> Result<()> {
     let named = &rules.job.rooms;
     let all_listed = scope.all_listed && scope.spaces.iter().all(|space| !space.failed && !space.partial);
+    if scope.is_part() {
+        // The shards of the other spaces find their rooms.
+        return Ok(());
+    }
     for id in if named.is_empty() {
         &rules.scope.rooms
     } else {

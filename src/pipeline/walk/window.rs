@@ -154,8 +154,9 @@ impl<'a> WindowWalk<'a> {
     /// Queues the requests of a space's rooms from the place `first` on.
     pub fn ask_rooms(&mut self, scope: &JobScope, space: usize, first: usize, zone: CallZone) {
         let open = self.open_of(scope, space);
+        let window = scope.spaces[space].within(self.window);
         for room in &scope.spaces[space].rooms[first..] {
-            match ask::room_asks(self.rules, (space, room), self.window, &open, zone) {
+            match ask::room_asks(self.rules, (space, room), window, &open, zone) {
                 Some(asks) => self.add(asks),
                 None => self.skipped += 1,
             }
@@ -204,7 +205,7 @@ impl<'a> WindowWalk<'a> {
     pub fn find_gone_days(&mut self, scope: &JobScope, space: usize) {
         let open = self.open_of(scope, space);
         let of_space = &scope.spaces[space];
-        let candidates = GoneCandidates::find(self.rules, of_space, self.window, &open);
+        let candidates = GoneCandidates::find(self.rules, of_space, of_space.within(self.window), &open);
         let (context, id) = (Arc::clone(self.context), of_space.id.clone());
         let finding = async move {
             let days = candidates.days_to_ask(&context, &id).await;
@@ -319,8 +320,9 @@ impl<'a> WindowWalk<'a> {
         let width = self.width();
         for space in 0..scope.spaces.len() {
             let open = self.open_of(scope, space);
+            let window = scope.spaces[space].within(self.window);
             let of_zone = |zone, room: &Room| {
-                let asks = ask::room_asks(self.rules, (space, room), self.window, &open, zone);
+                let asks = ask::room_asks(self.rules, (space, room), window, &open, zone);
                 asks.map(|asks| asks.calls).unwrap_or_default()
             };
             let mut more: Vec<_> = scope.spaces[space]

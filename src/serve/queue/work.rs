@@ -91,6 +91,7 @@ impl JobRequest {
             records: self.records.clone(),
             only: self.only,
             force: self.force,
+            shard: None,
         }
     }
 }
