@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    shard: shard::Args,
+    shard: shard::ShardArgs,
     #[command(flatten)]
     plan: shard::PlanArgs,
 }

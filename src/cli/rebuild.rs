@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: NaiveDate,
     #[command(flatten)]
-    shard: shard::Args,
+    shard: shard::ShardArgs,
 }
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {

@@ -20,14 +20,14 @@ const JOB: &str = "TELELAKE_JOB";
 
 /// The part of the job that this process does.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Args {
+pub struct ShardArgs {
     /// Only shard I of N, from 0/N to N-1/N: together, on any machines, they do what one process does. `auto` takes both
     /// numbers from Kubernetes (JOB_COMPLETION_INDEX, with TELELAKE_SHARDS), AWS Batch or Slurm
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
 }
 
-impl Args {
+impl ShardArgs {
     /// The shard of this process; `None` if it does all of the job.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::lake::manifest::{Quality, Status};
 use crate::lake::tally::Tally;
 use crate::notify::{Deliveries, last_deliveries};
 use crate::pipeline;
-use crate::pipeline::Summary;
+use crate::pipeline::{SharedJob, Summary};
 use crate::sanitize::escaped;
 use crate::status::{Coverage, DayStatus, NOT_BUILT, never_looked_at};
 use crate::store::{self, Store};
@@ -36,6 +36,8 @@ const DATES: usize = 14;
 const MANY: usize = 500;
 /// Runs shown.
 const RUNS: usize = 5;
+/// Jobs with shards shown.
+const SHARED_JOBS: usize = 2;
 /// Missing items named for each day, in text.
 const NAMED: usize = 3;
 
@@ -46,6 +48,8 @@ struct StatusReport {
     /// Spans of dates that no run has covered: the first and the last date of each.
     never_looked_at: Vec<(NaiveDate, NaiveDate)>,
     runs: Vec<Summary>,
+    /// The latest jobs that several processes did together.
+    shared_jobs: Vec<SharedJob>,
     /// The outcome of the last notifications.
     notifications: Deliveries,
 }
@@ -58,9 +62,11 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let today = dates::today(config.timezone);
     // A list of notifications that can't be read must not hide the rest.
     let notifications = async { Ok(last_deliveries(&*store).await.unwrap_or_default()) };
-    let (days, runs, notifications) = tokio::try_join!(
+    let now = chrono::Utc::now();
+    let (days, runs, shared_jobs, notifications) = tokio::try_join!(
         days(&*store, &args, args.to.unwrap_or(today)),
-        pipeline::last_runs(&*store, chrono::Utc::now(), RUNS),
+        pipeline::last_runs(&*store, now, RUNS),
+        pipeline::shared_jobs(&*store, now, SHARED_JOBS),
         notifications,
     )?;
     let report = StatusReport {
@@ -68,6 +74,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
         runs,
+        shared_jobs,
         notifications,
     };
     if args.json {
@@ -138,6 +145,13 @@ fn for_people(report: &StatusReport) -> String {
     }
     if report.runs.is_empty() {
         text.push_str("none\n");
+    }
+    if !report.shared_jobs.is_empty() {
+        text.push_str("\njobs with shards\n");
+        report
+            .shared_jobs
+            .iter()
+            .for_each(|job| text.push_str(&job.for_people()));
     }
     if !report.notifications.is_empty() {
         text.push_str("\nlast notifications\n");

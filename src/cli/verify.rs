@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    shard: shard::Args,
+    shard: shard::ShardArgs,
 }
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {

@@ -17,6 +17,7 @@ mod readers;
 mod reliability;
 mod retain;
 mod serve;
+mod shards;
 mod soak;
 mod status;
 mod store;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use crate::lake::key;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::runs::read_run;
 use crate::pipeline::summary::{Outcome, Problem, ProblemKind, Summary};
+use crate::sanitize::escaped;
 use crate::store::json::{get_json, to_json, update_json};
 use crate::store::{Condition, Store};
 
@@ -23,6 +24,8 @@ const KEPT: TimeDelta = TimeDelta::days(35);
 const SAME_JOB: TimeDelta = TimeDelta::days(1);
 /// Notes read at once.
 const READ_AT_ONCE: usize = 16;
+/// Shards that never began and are named.
+const NAMED: usize = 8;
 
 /// The note of a shard that has begun.
 #[derive(Debug, Serialize, Deserialize)]
@@ -240,7 +243,59 @@ async fn shared_job(
     }))
 }
 
+impl SharedJob {
+    /// The job in a line for people, and a line for each shard that is not done.
+    pub fn for_people(&self) -> String {
+        let ended = self.shards.values().filter(|shard| shard.has_ended()).count();
+        let state = match self.whole {
+            true => "all shards have ended".to_owned(),
+            false => format!("{ended} of {} shards have ended", self.count),
+        };
+        let sum = |of: fn(&SharedJobShard) -> u64| self.shards.values().map(of).sum::<u64>();
+        let began = self.began_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let mut text = format!(
+            "{} {began}: {state}   {} days, {} calls, {} failures\n",
+            escaped(&self.job),
+            sum(|shard| shard.days),
+            sum(|shard| shard.calls),
+            sum(|shard| shard.failed)
+        );
+        for (index, shard) in &self.shards {
+            let state = match shard.outcome {
+                Some(Outcome::Done) => continue,
+                Some(outcome) => outcome.for_people(),
+                None => "its summary is gone",
+            };
+            let cause = shard
+                .cause
+                .as_ref()
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            text.push_str(&format!(
+                "    shard {index}/{}: {state}{cause}   [{}]\n",
+                self.count, shard.run
+            ));
+        }
+        if !self.missing.is_empty() {
+            let named: Vec<_> = self.missing.iter().take(NAMED).map(ToString::to_string).collect();
+            let more = self.missing.len().saturating_sub(NAMED);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            text.push_str(&format!("    never began: shards {}{more}\n", named.join(", ")));
+        }
+        text
+    }
+}
+
 impl SharedJobShard {
+    /// True if the latest run of the shard has done its days, whatever failed of them.
+    fn has_ended(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::Done | Outcome::Partial))
+    }
+
     fn of(begun: Begun, run: Option<Summary>) -> Self {
         Self {
             run: begun.run,

@@ -9,6 +9,20 @@ use super::{Outcome, Problem, ProblemKind, Summary};
 /// Problems shown of each list. The run's summary in the store has all of them.
 const SHOWN: usize = 5;
 
+impl Outcome {
+    /// The outcome in words.
+    pub fn for_people(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Partial => "done in part",
+            Self::Nothing => "NOTHING DONE",
+            Self::Cancelled => "cancelled",
+            Self::Killed => "KILLED",
+        }
+    }
+}
+
 impl Summary {
     /// The text that a person reads when the run is over: a line each for the counts, for what is missing and why.
     pub fn for_people(&self) -> String {
@@ -43,14 +57,7 @@ impl Summary {
     }
 
     fn headline(&self) -> String {
-        let word = match self.outcome {
-            Outcome::Running => "running",
-            Outcome::Done => "done",
-            Outcome::Partial => "done in part",
-            Outcome::Nothing => "NOTHING DONE",
-            Outcome::Cancelled => "cancelled",
-            Outcome::Killed => "KILLED",
-        };
+        let word = self.outcome.for_people();
         let took = self.finished_at.map_or_else(String::new, |end| {
             format!(" in {:.1} s", (end - self.started_at).as_seconds_f64())
         });

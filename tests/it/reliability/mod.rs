@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use telelake::config::{Config, Secret};
 use telelake::lake::key;
 use telelake::lake::manifest::Manifest;
-use telelake::pipeline::{Exporter, Job, MetaFile, Rebuilder, Setting, Summary};
+use telelake::pipeline::{Command, Exporter, Job, MetaFile, Rebuilder, Setting, Summary};
 use telelake::simulator::{Options, Simulator};
 use telelake::store::Store;
 use telelake::tables::PrivacyPolicy;
@@ -105,7 +105,7 @@ pub async fn run_at(
 pub async fn rebuild(sim: &Simulator, store: impl Store + 'static) -> Result<Summary> {
     let rebuilder = Rebuilder::new(Setting::new(config(sim), Arc::new(store), now()))?;
     let dates = &sim.options().dates;
-    Box::pin(rebuilder.run(dates[0], dates[dates.len() - 1])).await
+    Box::pin(rebuilder.run(&Job::over(Command::Rebuild, dates[0], dates[dates.len() - 1]))).await
 }
 
 /// The school's lesson data as one file.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use chrono::TimeDelta;
-use telelake::pipeline::Rebuilder;
+use telelake::pipeline::{Command, Job, Rebuilder};
 use telelake::simulator::{Endpoint, Report, Simulator};
 
 use super::{assert_whole, exported, first, keeping, manifest_of, night, of_date, retain, setting, verified};
@@ -42,7 +42,9 @@ async fn a_night_that_keeps_no_raw_reports_builds_the_same_tables() {
     assert_eq!(import(&store, meta_file(&sim)).await.unwrap().writes, 0);
     let rebuilder = Rebuilder::new(setting(&config, store.clone())).unwrap();
     let nights = whole(&sim);
-    let refused = Box::pin(rebuilder.run(nights.from, nights.to)).await.unwrap_err();
+    let refused = Box::pin(rebuilder.run(&Job::over(Command::Rebuild, nights.from, nights.to)))
+        .await
+        .unwrap_err();
     assert_eq!(refused.exit_status() as u8, 2, "{refused}");
 }
 
@@ -171,7 +173,9 @@ async fn changed_lesson_data_does_not_touch_a_day_without_reports_and_the_run_sa
     }
     let rebuilder = Rebuilder::new(setting(&config, store.clone())).unwrap();
     let nights = whole(&sim);
-    let summary = Box::pin(rebuilder.run(nights.from, nights.to)).await.unwrap();
+    let summary = Box::pin(rebuilder.run(&Job::over(Command::Rebuild, nights.from, nights.to)))
+        .await
+        .unwrap();
     assert_eq!(summary.exit_status, 0, "{:?}", summary.failed);
     let frozen = summary
         .warnings
