@@ -43,6 +43,17 @@ pub struct Listing<T> {
 }
 
 impl<T> Listing<T> {
+    /// A list of which nothing is missing.
+    pub fn whole(items: Vec<T>) -> Self {
+        Self {
+            items,
+            total: None,
+            gap: None,
+            unidentified: 0,
+            other_ids: 0,
+            repairs: Repairs::default(),
+        }
+    }
     /// True if no item of the list is missing.
     pub fn is_whole(&self) -> bool {
         self.gap.is_none() && self.unidentified == 0

@@ -220,6 +220,16 @@ pub fn ended_shards(job: &str) -> String {
     format!("{SHARDS}{}/ended.json", segment(job))
 }
 
+/// The calls of a space and date as a shard of a job listed them.
+pub fn shared_list(job: &str, date: NaiveDate, space: &SpaceId) -> String {
+    format!("{}date={date}/{}.json", shared_lists(job), segment(space))
+}
+
+/// The listings that the shards of a job share.
+pub fn shared_lists(job: &str) -> String {
+    format!("{SHARDS}{}/lists/", segment(job))
+}
+
 /// The count of a date's requests.
 pub fn requests(date: NaiveDate) -> String {
     format!("{REQUESTS}{date}.json")

@@ -244,6 +244,7 @@ mod tests {
             key::table_index(2026),
             key::shard("backfill/1", 3),
             key::ended_shards("backfill/1"),
+            key::shared_list("backfill/1", date, &space.into()),
             key::requests(date),
             key::set_aside("calls/date=2026-11-22/s.parquet", "20261122T020000Z"),
         ] {

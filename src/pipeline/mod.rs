@@ -330,8 +330,8 @@ impl Exporter {
             lake_state::day_index::update(run, job).await;
             delta::update(run, summary).await;
         }
-        if job.shard.is_some() {
-            lake_state::shards::tidy(run).await;
+        if let Some(shard) = &summary.shard {
+            lake_state::shards::tidy(run, &shard.job).await;
         }
     }
 

@@ -19,9 +19,10 @@ use crate::task::isolated_blocking;
 /// Objects in work at once.
 const AT_ONCE: usize = 16;
 /// Objects of the program that may name users: problems of lesson data, and logs.
-const STATE: [&str; 5] = [
+const STATE: [&str; 6] = [
     key::RUNS,
     key::RUN_LOGS,
+    key::SHARDS,
     key::META_FEEDS,
     key::QUEUE,
     key::DELIVERIES,

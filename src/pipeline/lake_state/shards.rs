@@ -115,9 +115,13 @@ pub(crate) async fn end(run: &RunContext, assignment: String, summary: &mut Summ
     Ok(())
 }
 
-/// Deletes the notes of jobs of long ago. A failure is left to the next run.
-pub(crate) async fn tidy(run: &RunContext) {
+/// Deletes the listings that the shards of a job have shared, and the notes of jobs of long ago. A failure is left to the next
+/// run.
+pub(crate) async fn tidy(run: &RunContext, job: &str) {
     let tidied = async {
+        for object in run.store.list(&key::shared_lists(job)).await? {
+            run.store.delete(&object.key).await?;
+        }
         let mut jobs: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for object in run.store.list(key::SHARDS).await? {
             jobs.entry(job_of(&object.key).to_owned())
@@ -207,8 +211,9 @@ async fn shared_job(
     segment: &str,
     keys: Vec<String>,
 ) -> Result<Option<SharedJob>> {
+    let folder = format!("{}{segment}/", key::SHARDS);
     let numbered = keys.into_iter().filter_map(|key| {
-        let name = key.rsplit('/').next()?.strip_suffix(".json")?;
+        let name = key.strip_prefix(&folder)?.strip_suffix(".json")?;
         Some((name.parse::<u32>().ok()?, key))
     });
     let reading = stream::iter(numbered)

@@ -13,6 +13,7 @@ pub(crate) mod margin;
 pub(crate) mod queue;
 pub(crate) mod room_limits;
 pub(crate) mod scope;
+mod shared_lists;
 #[cfg(test)]
 pub(crate) mod tests;
 mod window;
@@ -94,7 +95,7 @@ impl<'a> Walk<'a> {
         summary: &mut Summary,
     ) -> Result<WindowEnd> {
         let (context, rules) = (self.context, self.rules);
-        let mut walk = WindowWalk::new(context, rules, window, open, todo);
+        let mut walk = WindowWalk::new(context, rules, &self.scope, window, open, todo);
         for space in 0..self.scope.spaces.len() {
             walk.begin(&self.scope, space);
             if self.scope.spaces[space].is_known {
@@ -153,6 +154,8 @@ impl<'a> Walk<'a> {
                 walk.ask_gone(&self.scope, space, days?, self.zone);
                 walk.hand_on_all(&self.scope);
             }
+            Event::SharedList { space, date, found } => walk.take_shared(&self.scope, space, date, found),
+            Event::SharedListKept => {}
             // Sent before the list of the space's rooms failed.
             Event::Answer(ask, _) if self.scope.spaces[ask.space].failed => walk.note_answered(&ask),
             Event::Answer(ask, answer) => {

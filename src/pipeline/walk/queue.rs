@@ -25,13 +25,41 @@ struct RoomQueue {
 pub(crate) struct AskQueue {
     rooms: Vec<RoomQueue>,
     places: HashMap<(usize, RoomId), usize>,
-    /// The rooms that have a request waiting and a turn free, by the date of the request.
-    ready: BTreeSet<(NaiveDate, usize)>,
+    /// The rooms that have a request waiting and a turn free, by the rank and the date of the request.
+    ready: BTreeSet<(i8, NaiveDate, usize)>,
+    /// Dates of spaces whose calls are asked for before all others, or after them.
+    ranks: HashMap<(usize, NaiveDate), i8>,
+    /// The number of waiting requests that are not of the last rank.
+    earlier: usize,
+    /// The number of requests for calls, waiting or in flight, for each space and date.
+    calls: BTreeMap<(usize, NaiveDate), usize>,
     /// The number of requests, waiting or in flight, for each space and date.
     unanswered: BTreeMap<(usize, NaiveDate), usize>,
 }
 
 impl AskQueue {
+    /// A queue in which the calls of some dates have a rank other than 0.
+    pub fn by_rank(ranks: HashMap<(usize, NaiveDate), i8>) -> Self {
+        Self {
+            ranks,
+            ..Self::default()
+        }
+    }
+
+    /// The place of a room in the order, by its first request.
+    fn turn(&self, place: usize) -> Option<(i8, NaiveDate, usize)> {
+        let ask = self.rooms[place].waiting.front()?;
+        Some((self.rank(ask.space, ask.what), ask.what.dates().0, place))
+    }
+
+    fn rank(&self, space: usize, what: ListingKind) -> i8 {
+        let rank = match what {
+            ListingKind::Calls { date } => self.ranks.get(&(space, date)).copied(),
+            ListingKind::Records { .. } => None,
+        };
+        rank.unwrap_or_default()
+    }
+
     /// Adds the requests of a room. Returns their number.
     pub fn add(&mut self, asks: RoomAsks, width: usize) -> u64 {
         let RoomAsks { space, room, .. } = asks;
@@ -97,20 +125,26 @@ impl AskQueue {
             for date in dates_of(what) {
                 *self.unanswered.entry((space, date)).or_default() += 1;
             }
+            if let ListingKind::Calls { date } = what {
+                *self.calls.entry((space, date)).or_default() += 1;
+            }
+            self.earlier += usize::from(self.rank(space, what) <= 0);
             let room = room.clone();
             self.rooms[place]
                 .waiting
                 .push_back(ListingAsk { space, room, what });
         }
-        let first = |ask: &ListingAsk| ask.what.dates().0;
-        self.rooms[place].waiting.make_contiguous().sort_by_key(first);
+        let mut waiting = std::mem::take(&mut self.rooms[place].waiting);
+        let order = |ask: &ListingAsk| (self.rank(space, ask.what), ask.what.dates().0);
+        waiting.make_contiguous().sort_by_key(order);
+        self.rooms[place].waiting = waiting;
         self.queue_up(place, width);
         count
     }
 
     fn leave(&mut self, place: usize) {
-        if let Some(ask) = self.rooms[place].waiting.front() {
-            self.ready.remove(&(ask.what.dates().0, place));
+        if let Some(turn) = self.turn(place) {
+            self.ready.remove(&turn);
         }
     }
 
@@ -119,16 +153,21 @@ impl AskQueue {
         let room = &self.rooms[place];
         // A room that is gone gets one request after another, because the first refusal counts for all.
         let width = if room.is_gone { 1 } else { width };
-        if let Some(ask) = room.waiting.front()
-            && room.in_flight < width
+        if room.in_flight < width
+            && let Some(turn) = self.turn(place)
         {
-            self.ready.insert((ask.what.dates().0, place));
+            self.ready.insert(turn);
         }
     }
 
-    /// Takes the next request to send. `width` is the number of requests that a room may have in flight.
+    /// Takes the next request to send. One of the last rank has to wait until all others were taken. `width` is the number of requests that a room may have in flight.
     pub fn next(&mut self, width: usize) -> Option<ListingAsk> {
-        let (_, place) = self.ready.pop_first()?;
+        let (rank, ..) = *self.ready.first()?;
+        if rank > 0 && self.earlier > 0 {
+            return None;
+        }
+        let (_, _, place) = self.ready.pop_first()?;
+        self.earlier -= usize::from(rank <= 0);
         let room = &mut self.rooms[place];
         let ask = room.waiting.pop_front()?;
         room.in_flight += 1;
@@ -141,6 +180,9 @@ impl AskQueue {
         for date in dates_of(ask.what) {
             forget(&mut self.unanswered, (ask.space, date));
         }
+        if let ListingKind::Calls { date } = ask.what {
+            forget(&mut self.calls, (ask.space, date));
+        }
         if let Some(place) = self.places.get(&(ask.space, ask.room.clone())).copied() {
             self.rooms[place].in_flight -= 1;
             self.queue_up(place, width);
@@ -149,20 +191,24 @@ impl AskQueue {
 
     /// Drops the waiting requests of a space. Those in flight are still answered.
     pub fn drop_space(&mut self, space: usize) {
-        for ((of, _), place) in &self.places {
-            let room = &mut self.rooms[*place];
-            if *of != space || room.waiting.is_empty() {
-                continue;
-            }
-            if let Some(first) = room.waiting.front() {
-                self.ready.remove(&(first.what.dates().0, *place));
-            }
-            for ask in room.waiting.drain(..) {
+        let places = self.places.iter().filter(|((of, _), _)| *of == space);
+        for place in places.map(|(_, place)| *place).collect::<Vec<_>>() {
+            self.leave(place);
+            for ask in std::mem::take(&mut self.rooms[place].waiting) {
+                self.earlier -= usize::from(self.rank(space, ask.what) <= 0);
                 for date in dates_of(ask.what) {
                     forget(&mut self.unanswered, (space, date));
                 }
+                if let ListingKind::Calls { date } = ask.what {
+                    forget(&mut self.calls, (space, date));
+                }
             }
         }
+    }
+
+    /// True if a request for calls of a date is waiting or in flight.
+    pub fn awaits_calls(&self, space: usize, date: NaiveDate) -> bool {
+        self.calls.contains_key(&(space, date))
     }
 
     /// True if a request is waiting or in flight that may still show a call or record of a day.
@@ -295,6 +341,22 @@ mod tests {
         assert!(queue.is_unanswered(0, date("2026-11-20")), "one is in flight");
         queue.answered(&first, 9);
         assert!(!queue.is_unanswered(0, date("2026-11-20")));
+    }
+
+    #[test]
+    fn the_first_rank_goes_before_all_and_the_last_rank_waits_for_all_others() {
+        let ranks = [((0, date("2026-11-22")), -1), ((0, date("2026-11-20")), 1)];
+        let mut queue = AskQueue::by_rank(ranks.into());
+        queue.add(asks("a", &["2026-11-20"], false), 1);
+        queue.add(asks("b", &["2026-11-21"], false), 1);
+        queue.add(asks("c", &["2026-11-22", "2026-11-23"], false), 1);
+        let first = queue.next(1).expect("a request");
+        assert_eq!(text(&first), "c 2026-11-22");
+        assert_eq!(drain(&mut queue, 1), ["b 2026-11-21"], "the last rank waits");
+        assert!(queue.awaits_calls(0, date("2026-11-22")));
+        queue.answered(&first, 1);
+        assert!(!queue.awaits_calls(0, date("2026-11-22")));
+        assert_eq!(drain(&mut queue, 1), ["c 2026-11-23", "a 2026-11-20"]);
     }
 
     #[test]

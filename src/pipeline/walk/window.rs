@@ -17,6 +17,7 @@ use super::assign::DayAssigner;
 use super::found::{DayWork, GoneDays, GoneRooms, JobScope, ListingAnswer, ListingAsk, ListingKind, ToDo};
 use super::gone_rooms::{self, GoneAnswers, GoneCandidates};
 use super::queue::AskQueue;
+use super::shared_lists::{self, Next, RoomCalls, SharedLists};
 use super::{is_refusal, send};
 use crate::api::{ListingPages, Room};
 use crate::ids::{CallId, RoomId};
@@ -45,6 +46,14 @@ pub(super) enum Event {
         days: Result<BTreeMap<RoomId, BTreeSet<NaiveDate>>>,
     },
     Answer(ListingAsk, Result<ListingAnswer>),
+    /// The calls of a date as another shard listed them.
+    SharedList {
+        space: usize,
+        date: NaiveDate,
+        found: Option<RoomCalls>,
+    },
+    /// The calls of a date are in the lake, for another shard.
+    SharedListKept,
 }
 
 /// Rooms of a space that are asked before the end of its list: enough to keep the API busy until then. The list may still
@@ -60,6 +69,8 @@ pub(super) struct WindowWalk<'a> {
     todo: &'a UnboundedSender<ToDo>,
     pub events: FuturesUnordered<BoxFuture<'static, Event>>,
     queue: AskQueue,
+    /// The dates that other shards list too.
+    shared: SharedLists,
     pub assigner: DayAssigner<'a>,
     /// For each space, the place of the first room that waits for the end of the list.
     held: BTreeMap<usize, usize>,
@@ -84,10 +95,12 @@ impl<'a> WindowWalk<'a> {
     pub fn new(
         context: &'a Arc<ExportContext>,
         rules: &'a Arc<JobRules>,
+        scope: &JobScope,
         window: (NaiveDate, NaiveDate),
         open: &'a [OpenDay],
         todo: &'a UnboundedSender<ToDo>,
     ) -> Self {
+        let cuts = shared_lists::cuts(rules, scope);
         context.run.progress.enter(Phase::Walk, 0);
         Self {
             context,
@@ -96,7 +109,8 @@ impl<'a> WindowWalk<'a> {
             open,
             todo,
             events: FuturesUnordered::new(),
-            queue: AskQueue::default(),
+            queue: AskQueue::by_rank(shared_lists::ranks(&cuts)),
+            shared: SharedLists::new(rules, &cuts),
             assigner: DayAssigner::new(rules, window, open),
             held: BTreeMap::new(),
             lists: 0,
@@ -241,6 +255,7 @@ impl<'a> WindowWalk<'a> {
     /// Sends requests until enough are in flight: twice the concurrency, so that the API always has work. While room lists
     /// are read there are fewer, so that pages do not wait for their turn: the days depend on them.
     pub fn launch(&mut self, scope: &JobScope) {
+        self.keep_shared(scope);
         let concurrency = self.context.run.config.api.concurrency;
         let most = match self.lists {
             0 => concurrency * 2,
@@ -256,19 +271,59 @@ impl<'a> WindowWalk<'a> {
                     .push(async move { Event::Answer(ask, Err(error)) }.boxed());
                 continue;
             }
-            let (context, zone) = (Arc::clone(self.context), self.rules.zone);
-            let space = scope.spaces[ask.space].id.clone();
-            let sent = ask.clone();
-            // A task of its own, so that answers are parsed on all cores.
-            let sending = async move {
-                task::isolated(
-                    "listing",
-                    async move { send(&context, zone, &space, &sent).await },
-                )
-                .await
-            };
-            self.events
-                .push(sending.map(|answer| Event::Answer(ask, answer)).boxed());
+            self.send(scope, ask);
+        }
+    }
+
+    /// Sends a request, unless another shard has its answer.
+    fn send(&mut self, scope: &JobScope, ask: ListingAsk) {
+        let (context, zone) = (Arc::clone(self.context), self.rules.zone);
+        let (space, dates) = (ask.space, ask.what.dates());
+        match self.shared.next(ask) {
+            Next::Wait => {}
+            Next::Read => {
+                let (key, date) = (self.shared.key(&scope.spaces[space].id, dates.0), dates.0);
+                let reading = shared_lists::read(context, key);
+                let found = reading.map(move |found| Event::SharedList { space, date, found });
+                self.events.push(found.boxed());
+            }
+            Next::Answered(ask, answer) => {
+                self.events
+                    .push(async move { Event::Answer(ask, Ok(answer)) }.boxed());
+            }
+            Next::Send(ask) => {
+                let space = scope.spaces[ask.space].id.clone();
+                let sent = ask.clone();
+                // A task of its own, so that answers are parsed on all cores.
+                let sending = async move {
+                    task::isolated(
+                        "listing",
+                        async move { send(&context, zone, &space, &sent).await },
+                    )
+                    .await
+                };
+                self.events
+                    .push(sending.map(|answer| Event::Answer(ask, answer)).boxed());
+            }
+        }
+    }
+
+    /// Takes what another shard has listed of a date, and goes on with the requests that have waited for it.
+    pub fn take_shared(&mut self, scope: &JobScope, space: usize, date: NaiveDate, found: Option<RoomCalls>) {
+        for ask in self.shared.take_read(space, date, found) {
+            self.send(scope, ask);
+        }
+    }
+
+    /// Keeps the answers that another shard needs, once all of a date have come.
+    fn keep_shared(&mut self, scope: &JobScope) {
+        let (queue, complete) = (&self.queue, &self.complete);
+        let is_answered =
+            |space: usize, date: NaiveDate| complete.contains(&space) && !queue.awaits_calls(space, date);
+        for (space, date, rooms) in self.shared.to_keep(is_answered) {
+            let key = self.shared.key(&scope.spaces[space].id, date);
+            let keeping = shared_lists::keep(Arc::clone(self.context), key, rooms);
+            self.events.push(keeping.map(|()| Event::SharedListKept).boxed());
         }
     }
 
@@ -293,6 +348,7 @@ impl<'a> WindowWalk<'a> {
         let width = self.width();
         match answer {
             Ok(answer) => {
+                self.shared.note(ask, &answer);
                 if self.assigner.add(scope, ask, answer, summary) {
                     let added = self.queue.add_records(ask.space, &ask.room, width);
                     self.note_asked(added);

@@ -161,9 +161,8 @@ async fn shards_one_after_another_in_any_order_leave_the_lake_of_one_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_shards_together_send_hardly_more_requests_than_one_process() {
     let mut school = School::start(Options {
-        spaces: 5,
-        rooms: 2,
-        dates: telelake::simulator::days("2025-01-20".parse().unwrap(), 30),
+        rooms: 5,
+        dates: telelake::simulator::days("2025-02-05".parse().unwrap(), 28),
         recorded: 0.0,
         calls_per_day: 1..=1,
         participants: 1..=1,
@@ -171,12 +170,20 @@ async fn all_shards_together_send_hardly_more_requests_than_one_process() {
     })
     .await;
     school.formats = vec![ReportFormat::Json];
+    school.sim.clear_log();
     let (_, alone) = school.alone().await;
+    let lists = school.sim.count(Endpoint::Calls);
     for count in 1..=7 {
+        school.sim.clear_log();
         let summaries = school.together(&Memory::default(), count).await;
+        let more = school.sim.count(Endpoint::Calls) - lists;
         let ratio = requests(&summaries) as f64 / alone.counts.requests as f64;
-        println!("{count} shards: {ratio:.3} times the requests");
+        println!("{count} shards: {ratio:.3} times the requests, {more} of {lists} lists of calls twice");
         assert!(ratio <= 1.1, "{count} shards: {ratio}");
+        assert!(
+            more * 20 < lists,
+            "the margin dates are asked for once: {more} more than {lists}"
+        );
     }
 }
 

@@ -36,8 +36,8 @@ fn scope(rooms: Vec<Room>) -> JobScope {
     space.index();
     JobScope {
         spaces: vec![space],
-        space_objects: Vec::new(),
         all_listed: true,
+        ..JobScope::default()
     }
 }
 
