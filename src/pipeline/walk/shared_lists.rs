@@ -141,7 +141,7 @@ impl SharedLists {
     }
 
     /// The dates whose answers have all come and are not in the lake, as far as `is_answered` says so.
-    pub fn to_keep(
+    pub fn take_answered(
         &mut self,
         is_answered: impl Fn(usize, NaiveDate) -> bool,
     ) -> Vec<(usize, NaiveDate, RoomCalls)> {

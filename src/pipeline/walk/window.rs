@@ -320,7 +320,7 @@ impl<'a> WindowWalk<'a> {
         let (queue, complete) = (&self.queue, &self.complete);
         let is_answered =
             |space: usize, date: NaiveDate| complete.contains(&space) && !queue.awaits_calls(space, date);
-        for (space, date, rooms) in self.shared.to_keep(is_answered) {
+        for (space, date, rooms) in self.shared.take_answered(is_answered) {
             let key = self.shared.key(&scope.spaces[space].id, date);
             let keeping = shared_lists::keep(Arc::clone(self.context), key, rooms);
             self.events.push(keeping.map(|()| Event::SharedListKept).boxed());
