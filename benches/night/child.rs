@@ -150,7 +150,7 @@ impl Program {
             wall: seconds("wall"),
             cpu: seconds("cpu"),
             peak_memory: figures["peak"].as_u64().unwrap(),
-            printed: serde_json::from_str(&stdout).unwrap_or_default(),
+            printed: serde_json::from_str(stdout.lines().next().unwrap_or_default()).unwrap_or_default(),
         }
     }
 }

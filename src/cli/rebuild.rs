@@ -4,8 +4,8 @@ use chrono::NaiveDate;
 
 use super::engine::PipesArgs;
 use super::{CommandContext, dates, output, run};
-use crate::pipeline::Rebuilder;
 use crate::Result;
+use crate::pipeline::Rebuilder;
 use crate::store;
 
 /// Build the tables again from the landed reports with the current mapping, without requests to the API

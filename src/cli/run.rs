@@ -6,11 +6,11 @@ use chrono::NaiveDate;
 
 use super::engine::EngineArgs;
 use super::{CommandContext, LogFormat, dates, output, result_line};
+use crate::Result;
 use crate::config::Config;
 use crate::ids::SpaceId;
 use crate::notify::Notifier;
 use crate::pipeline::{Exporter, Job, Summary, nightly, nightly_job};
-use crate::Result;
 use crate::store::{self, Store};
 
 /// Run the nightly job: yesterday, the `export.lookback_days` before it, and every day with something pending

@@ -79,7 +79,8 @@ impl StepContext {
                 Self::deserialize(data).map_err(|e| wrong(format!("`data` is no context: {e}")))
             }
             _ => {
-                let why = "names neither a `path` nor `data`, so that Dagster passes the context in another way";
+                let why =
+                    "names neither a `path` nor `data`, so that Dagster passes the context in another way";
                 return Err(wrong(why.into()).hint(
                     "use PipesTempFileContextInjector, PipesFileContextInjector or PipesEnvContextInjector",
                 ));
@@ -90,7 +91,10 @@ impl StepContext {
 
     /// The keys of the assets that are reported.
     pub fn assets(&self) -> Vec<&str> {
-        let named = self.extras.as_ref().and_then(|extras| extras.asset_key.as_deref());
+        let named = self
+            .extras
+            .as_ref()
+            .and_then(|extras| extras.asset_key.as_deref());
         match (named, &self.asset_keys) {
             (Some(key), _) => vec![key],
             (None, Some(keys)) => keys.iter().map(String::as_str).collect(),
@@ -122,7 +126,10 @@ impl StepContext {
         };
         let ((from, space), (to, last)) = (parse(&range.start)?, parse(&range.end)?);
         if space != last {
-            let why = format!("the partitions {:?} to {:?} are of several spaces", range.start, range.end);
+            let why = format!(
+                "the partitions {:?} to {:?} are of several spaces",
+                range.start, range.end
+            );
             return Err(usage(CONTEXT, why).hint("run the partitions of each space on their own"));
         }
         Ok(Some(Partition { from, to, space }))
@@ -226,7 +233,14 @@ pub(super) mod tests {
             let found = partition(json!({ "partition_key": key })).expect(key);
             assert_eq!(found, Some(expected));
         }
-        for key in ["", "s1", "2026-11-22|", "2026-11-22|2026-11-23", "2026-11-22|s1|x", "2026-11|s1"] {
+        for key in [
+            "",
+            "s1",
+            "2026-11-22|",
+            "2026-11-22|2026-11-23",
+            "2026-11-22|s1|x",
+            "2026-11|s1",
+        ] {
             let error = partition(json!({ "partition_key": key })).expect_err(key);
             assert_eq!(error.kind(), ErrorKind::Usage, "{key}");
         }
@@ -238,8 +252,13 @@ pub(super) mod tests {
         let range = |start: &str, end: &str| {
             partition(json!({ "partition_key": null, "partition_key_range": { "start": start, "end": end } }))
         };
-        let found = range("2026-11-01|s1", "2026-11-07|s1").expect("a range").expect("a range");
-        assert_eq!((found.from.to_string(), found.to.to_string()), ("2026-11-01".into(), "2026-11-07".into()));
+        let found = range("2026-11-01|s1", "2026-11-07|s1")
+            .expect("a range")
+            .expect("a range");
+        assert_eq!(
+            (found.from.to_string(), found.to.to_string()),
+            ("2026-11-01".into(), "2026-11-07".into())
+        );
         assert_eq!(found.space, Some("s1".into()));
         let error = range("2026-11-01|s1", "2026-11-07|s2").expect_err("two spaces");
         assert!(error.to_string().contains("several spaces"), "{error}");
@@ -254,7 +273,11 @@ pub(super) mod tests {
         let named = step(json!({ "asset_keys": [], "extras": extras }));
         assert_eq!(named.assets(), ["a"]);
         assert!(named.wants_check("complete") && !named.wants_check("attendance_known"));
-        assert!(step(json!({ "asset_keys": null, "extras": null })).assets().is_empty());
+        assert!(
+            step(json!({ "asset_keys": null, "extras": null }))
+                .assets()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -268,11 +291,23 @@ pub(super) mod tests {
             (Some("%%%".to_owned()), "no base64"),
             (Some(plain_json), "not compressed with zlib"),
             (Some(encode(&json!([1]))), "no JSON object"),
-            (Some(encode(&json!({ "bucket": "b", "key": "k" }))), "neither a `path` nor `data`"),
+            (
+                Some(encode(&json!({ "bucket": "b", "key": "k" }))),
+                "neither a `path` nor `data`",
+            ),
             (Some(encode(&json!({ "data": 7 }))), "neither a `path` nor `data`"),
-            (Some(encode(&json!({ "data": { "asset_keys": 7 } }))), "no context"),
-            (Some(encode(&json!({ "path": "/nowhere/context" }))), "/nowhere/context"),
-            (Some(encode(&json!({ "path": file.display().to_string() }))), "no context"),
+            (
+                Some(encode(&json!({ "data": { "asset_keys": 7 } }))),
+                "no context",
+            ),
+            (
+                Some(encode(&json!({ "path": "/nowhere/context" }))),
+                "/nowhere/context",
+            ),
+            (
+                Some(encode(&json!({ "path": file.display().to_string() }))),
+                "no context",
+            ),
         ] {
             let error = StepContext::read(value.as_deref()).expect_err(expected);
             assert_eq!(error.kind(), ErrorKind::Usage);

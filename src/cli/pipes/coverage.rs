@@ -125,7 +125,10 @@ impl RunCoverage {
             .int("rows", rows)
             .json("rows_by_table", serde_json::json!(self.rows))
             .text("run_id", Some(&summary.id))
-            .path("summary", &format!("{}/{}", store.trim_end_matches('/'), key::run(&summary.id)));
+            .path(
+                "summary",
+                &format!("{}/{}", store.trim_end_matches('/'), key::run(&summary.id)),
+            );
         match is_partition {
             // Dagster shows this key beside the partition.
             true => metadata.int("dagster/partition_row_count", rows),

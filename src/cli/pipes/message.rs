@@ -55,8 +55,9 @@ impl Channel {
             return Ok(Self::Buffered(stream, Mutex::default()));
         }
         let why = "names no `path`, and no stdout or stderr as `stdio`, so that Dagster reads messages in another way";
-        Err(usage(MESSAGES, why.into())
-            .hint("use PipesTempFileMessageReader, PipesFileMessageReader, or a reader of the process's output"))
+        Err(usage(MESSAGES, why.into()).hint(
+            "use PipesTempFileMessageReader, PipesFileMessageReader, or a reader of the process's output",
+        ))
     }
 
     /// Sends a message. A message that can't be sent does not fail the command, because the data is in the lake.
@@ -168,7 +169,10 @@ mod tests {
         assert_eq!((lines.len(), lines[0]), (3, "before"));
         let log: Value = serde_json::from_str(lines[2]).expect("JSON");
         assert_eq!(log["__dagster_pipes_version"], "0.1");
-        assert_eq!((&log["method"], &log["params"]["message"]), (&"log".into(), &"two\nlines".into()));
+        assert_eq!(
+            (&log["method"], &log["params"]["message"]),
+            (&"log".into(), &"two\nlines".into())
+        );
     }
 
     #[test]
@@ -188,13 +192,23 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Usage);
             assert!(error.to_string().contains(expected), "{error}");
         }
-        assert!(Channel::read(None).expect_err("no variable").to_string().contains("is not set"));
+        assert!(
+            Channel::read(None)
+                .expect_err("no variable")
+                .to_string()
+                .contains("is not set")
+        );
     }
 
     #[test]
     fn metadata_has_dagsters_types() {
-        let metadata = Metadata::default().int("calls", 3).text("run_id", Some("r")).text("reason", None);
-        let metadata = metadata.path("summary", "s3://b/x.json").json("rows", json!({ "calls": 3 }));
+        let metadata = Metadata::default()
+            .int("calls", 3)
+            .text("run_id", Some("r"))
+            .text("reason", None);
+        let metadata = metadata
+            .path("summary", "s3://b/x.json")
+            .json("rows", json!({ "calls": 3 }));
         assert_eq!(
             metadata.into_json(),
             json!({

@@ -79,7 +79,10 @@ impl Session {
         let coverage = match coverage::read(store, summary, spaces).await {
             Ok(coverage) => coverage,
             Err(error) => {
-                self.log("ERROR", &format!("the days of the run could not be read: {error}"));
+                self.log(
+                    "ERROR",
+                    &format!("the days of the run could not be read: {error}"),
+                );
                 return;
             }
         };
@@ -92,7 +95,10 @@ impl Session {
                 self.channel.send("report_asset_materialization", &params);
             }
         } else if summary.status() == ExitStatus::Done {
-            self.log("INFO", "there was nothing to do: the asset is not materialized again");
+            self.log(
+                "INFO",
+                "there was nothing to do: the asset is not materialized again",
+            );
         }
         for check in coverage.checks() {
             self.report_check(check);
@@ -173,7 +179,8 @@ impl Session {
     }
 
     fn log(&self, level: &str, message: &str) {
-        self.channel.send("log", &json!({ "message": message, "level": level }));
+        self.channel
+            .send("log", &json!({ "message": message, "level": level }));
     }
 
     /// Ends the connection. `outcome` is the exit status of the command, or its error.

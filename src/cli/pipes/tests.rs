@@ -111,7 +111,10 @@ async fn a_run_reports_its_day_as_a_materialization_with_checks() {
         "closed",
     ];
     assert_eq!(methods, expected);
-    assert_eq!((&messages[0].1, &messages[5].1), (&json!({ "extras": {} }), &json!({})));
+    assert_eq!(
+        (&messages[0].1, &messages[5].1),
+        (&json!({ "extras": {} }), &json!({}))
+    );
     let day = &messages[2].1;
     assert_eq!(day["asset_key"], "telelake/day");
     assert_eq!(day["data_version"].as_str().map(str::len), Some(64));
@@ -125,9 +128,17 @@ async fn a_run_reports_its_day_as_a_materialization_with_checks() {
         ("rows_by_table", "json", json!({ "calls": 1, "participants": 4 })),
         ("dagster/partition_row_count", "int", json!(5)),
         ("run_id", "text", json!(run.id)),
-        ("summary", "path", json!(format!("{}/{}", store.url(), key::run(&run.id)))),
+        (
+            "summary",
+            "path",
+            json!(format!("{}/{}", store.url(), key::run(&run.id))),
+        ),
     ] {
-        assert_eq!(metadata[name], json!({ "type": kind, "raw_value": value }), "{name}");
+        assert_eq!(
+            metadata[name],
+            json!({ "type": kind, "raw_value": value }),
+            "{name}"
+        );
     }
     for check in params(&messages, "report_asset_check") {
         assert_eq!(check["passed"], true, "{check}");
@@ -172,7 +183,10 @@ async fn a_report_that_is_only_late_is_a_warning() {
     step.session.report_run(&store, (&run, 0), &[]).await;
     let messages = step.close(&Ok(0));
     let complete = params(&messages, "report_asset_check")[0];
-    assert_eq!((&complete["passed"], &complete["severity"]), (&json!(false), &json!("WARN")));
+    assert_eq!(
+        (&complete["passed"], &complete["severity"]),
+        (&json!(false), &json!("WARN"))
+    );
     let day = params(&messages, "report_asset_materialization")[0];
     assert_eq!(day["metadata"]["days"]["raw_value"], 2, "both spaces");
 }
@@ -194,13 +208,17 @@ fn an_error_is_the_exception_that_closes_the_session() {
     let exception = &params(&messages, "closed")[0]["exception"];
     assert_eq!(exception["name"], "Nothing");
     let message = exception["message"].as_str().expect("a message");
-    assert!(message.contains("s3://lake") && message.contains("check it"), "{message}");
+    assert!(
+        message.contains("s3://lake") && message.contains("check it"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_verification_is_the_check_whole_of_the_asset_that_extras_name() {
     let step = Step::new(&json!({ "asset_keys": [], "extras": { "asset_key": "telelake/day" } }));
-    step.session.report_verification(&Verified::default(), ExitStatus::Done);
+    step.session
+        .report_verification(&Verified::default(), ExitStatus::Done);
     let messages = step.close(&Ok(0));
     let check = params(&messages, "report_asset_check")[0];
     assert_eq!(

@@ -258,7 +258,8 @@ async fn a_stopped_run_ends_cleanly_and_the_next_one_finishes() {
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{stderr}");
-        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(stdout.lines().next().unwrap()).unwrap();
         assert_eq!(summary["outcome"], "partial");
         let keys = lake.keys().await;
         assert!(!keys.keys().any(|key| key.ends_with(".mp4")));

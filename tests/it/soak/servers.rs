@@ -31,7 +31,8 @@ fn night(sim: &Simulator, lake: &Lake, date: usize) -> Telelake {
 
 /// The kinds and texts of a run's warnings and failures, without duplicates.
 fn told(finished: &Finished) -> Vec<String> {
-    let Ok(summary) = serde_json::from_str::<serde_json::Value>(&finished.stdout) else {
+    let first = finished.stdout.lines().next().unwrap_or_default();
+    let Ok(summary) = serde_json::from_str::<serde_json::Value>(first) else {
         return finished.stderr.lines().map(ToOwned::to_owned).collect();
     };
     let lists = ["warnings", "failed"].map(|name| summary[name].as_array().cloned().unwrap_or_default());

@@ -24,9 +24,16 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The run's summary, of a run with `--log-format json`.
+    /// The run's summary, of a run with `--log-format json`: the first line on stdout.
     pub fn summary(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+        let first = self.stdout.lines().next().unwrap_or_default();
+        serde_json::from_str(first).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// The last line on stdout, which workflow engines pass on.
+    pub fn last_line(&self) -> serde_json::Value {
+        let last = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// A number of the summary.
