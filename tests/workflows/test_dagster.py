@@ -1,13 +1,18 @@
 """deploy/dagster in a real instance of Dagster: its daemon runs a backfill of all partitions. Two days fail once."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import typing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
+import dagster_pipes
+import pyarrow.parquet as pq
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
@@ -156,8 +161,6 @@ def test_each_partition_has_its_counts_and_checks(done, instance, flaky, referen
 
 
 def test_dagster_is_told_nothing_personal_and_no_token(done, instance, api, home, reference):
-    import pyarrow.parquet as pq
-
     texts = [str(entry) for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
     told = "\n".join(texts)
     assert api["TELELAKE_API__TOKEN"] not in told
@@ -166,14 +169,6 @@ def test_dagster_is_told_nothing_personal_and_no_token(done, instance, api, home
     personal = {row[column] for row in people for column in ("name", "email", "phone") if row[column]}
     assert len(personal) > 50
     assert not [word for word in personal if word in told]
-
-
-def test_a_day_again_has_the_same_data_version(done, instance, reference):
-    partition = partitions(reference)[0]
-    assert backfill(instance, "again", [partition]) == BulkActionStatus.COMPLETED_SUCCESS
-    both = events(instance, partition, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    versions = [event.materialization.tags["dagster/data_version"] for event in both]
-    assert len(versions) == 2 and versions[0] == versions[1]
 
 
 def run_once(instance, partition: str, monkeypatch, **env: str) -> dg.ExecuteInProcessResult:
@@ -188,6 +183,42 @@ def run_once(instance, partition: str, monkeypatch, **env: str) -> dg.ExecuteInP
         resources={"telelake": definitions.Telelake()},
         raise_on_error=False,
     )
+
+
+def test_a_day_again_has_the_same_data_version(done, instance, reference, monkeypatch):
+    partition = partitions(reference)[0]
+    assert run_once(instance, partition, monkeypatch).success
+    both = events(instance, partition, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    versions = [event.materialization.tags["dagster/data_version"] for event in both]
+    assert len(versions) == 2 and versions[0] == versions[1]
+
+
+def test_the_messages_are_those_of_the_python_package(home, reference, tmp_path):
+    partition = partitions(reference)[0]
+    context = {"asset_keys": ["a"], "partition_key": partition, "run_id": "r", "retry_number": 0, "extras": {}}
+    env = {
+        **os.environ,
+        dagster_pipes.DAGSTER_PIPES_CONTEXT_ENV_VAR: dagster_pipes.encode_param({"data": context}),
+        dagster_pipes.DAGSTER_PIPES_MESSAGES_ENV_VAR: dagster_pipes.encode_param({"stdio": "stdout"}),
+        "TELELAKE_STORE__URL": tmp_path.as_uri(),
+    }
+    printed = school.telelake(env, "backfill", "--pipes").splitlines()
+    messages = [json.loads(line) for line in printed if line.startswith("{")]
+    version = dagster_pipes.PIPES_PROTOCOL_VERSION_FIELD
+    assert {message[version] for message in messages} == {dagster_pipes.PIPES_PROTOCOL_VERSION}
+    methods = [message["method"] for message in messages]
+    assert (methods[0], methods[-1]) == ("opened", "closed")
+    assert set(methods) <= set(typing.get_args(dagster_pipes.Method))
+    # The Python package accepts what telelake reported: it checks keys, types and values.
+    python = dagster_pipes.PipesContext(
+        dagster_pipes.PipesMappingParamsLoader(env),
+        dagster_pipes.PipesDefaultContextLoader(),
+        dagster_pipes.PipesDefaultMessageWriter(),
+    )
+    reports = [message for message in messages if message["method"].startswith("report_asset_")]
+    for message in reports:
+        getattr(python, message["method"])(**message["params"])
+    assert len(reports) == 1 + len(CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +238,6 @@ def test_a_status_that_a_retry_does_not_help_fails_at_once(home, reference, monk
 
 
 def test_the_schedule_asks_for_yesterday_and_for_what_is_due(done, instance, home, reference, monkeypatch):
-    from datetime import datetime, timedelta, timezone
-
     import definitions
 
     def night(date) -> set[str]:
