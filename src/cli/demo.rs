@@ -86,9 +86,10 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let (zone, url) = (config.timezone, config.store.url.clone());
     import_meta(&*store, zone, Utc::now(), mapping.privacy(), vec![lessons]).await?;
     let job = Job::over(Command::Demo, from, to);
-    let summary = run::export(context, config, &job).await?;
+    let (summary, _) = run::export(context, config, &job).await?;
     simulator.stop().await;
-    let status = run::report(context, &summary)?;
+    run::show(context, &summary, summary.status() as u8)?;
+    let status = summary.status();
     let attendance = summarize(&*store, zone, from, to, |_, _| {}).await?;
     let options = PageOptions {
         language: PageLanguage::En,

@@ -11,15 +11,18 @@ mod completions;
 mod config;
 mod delta;
 mod demo;
+mod engine;
 mod fit;
 mod forget;
 mod health;
 mod meta;
 mod notify;
 mod output;
+mod pipes;
 mod rebuild;
 mod record;
 mod report;
+mod result_line;
 mod retain;
 mod run;
 mod sample;
@@ -35,11 +38,13 @@ mod webhook;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::NaiveDate;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source};
 use crate::dates;
+use crate::ids::SpaceId;
 use crate::pipeline::Setting;
 use crate::sanitize::escaped_lines;
 use crate::store::Store;
@@ -87,6 +92,7 @@ Exit status:
   3  done in part, or stopped: the failures are named, and the next run tries again
   4  nothing could be done: the token is refused, or the API or the store is unreachable
   5  verify found damage
+  N  run or backfill --skip-exit-code N had nothing to do
 
 The environment can set every key of the configuration: TELELAKE_<SECTION>__<KEY>.
 The first SIGTERM or Ctrl-C ends the work cleanly within 10 s, the second one ends it at once.";
@@ -125,6 +131,19 @@ enum CliCommand {
     Completions(completions::Args),
 }
 
+impl CliCommand {
+    /// True if the command was given `--pipes`.
+    fn speaks_pipes(&self) -> bool {
+        match self {
+            Self::Run(args) => args.engine.pipes.pipes,
+            Self::Backfill(args) => args.engine.pipes.pipes,
+            Self::Rebuild(args) => args.pipes.pipes,
+            Self::Verify(args) => args.pipes.pipes,
+            _ => false,
+        }
+    }
+}
+
 /// The inputs that all commands share.
 pub(crate) struct CommandContext {
     source: Source,
@@ -134,6 +153,8 @@ pub(crate) struct CommandContext {
     pub cancel: CancellationToken,
     /// The format of a printed summary.
     pub format: LogFormat,
+    /// The connection to Dagster of a command with `--pipes`.
+    pipes: Option<pipes::Session>,
 }
 
 impl CommandContext {
@@ -151,6 +172,42 @@ impl CommandContext {
             .next_back()
     }
 
+    /// The dates of a command: each as it was given, else that of the partition that Dagster asks for. None if neither names
+    /// both.
+    pub fn dates(
+        &self,
+        from: Option<NaiveDate>,
+        to: Option<NaiveDate>,
+    ) -> Result<Option<(NaiveDate, NaiveDate)>> {
+        let partition = self.partition()?;
+        let from = from.or(partition.as_ref().map(|partition| partition.from));
+        let to = to.or(partition.as_ref().map(|partition| partition.to));
+        Ok(from.zip(to))
+    }
+
+    /// The spaces of a command: as they were given, else that of the partition that Dagster asks for. Empty: all.
+    pub fn spaces(&self, given: Vec<String>) -> Result<Vec<SpaceId>> {
+        if !given.is_empty() {
+            return Ok(given.into_iter().map(Into::into).collect());
+        }
+        let space = self.partition()?.and_then(|partition| partition.space);
+        Ok(space.into_iter().collect())
+    }
+
+    fn partition(&self) -> Result<Option<pipes::Partition>> {
+        match &self.pipes {
+            Some(pipes) => pipes.partition(),
+            None => Ok(None),
+        }
+    }
+
+    /// The error of a command without dates.
+    pub fn no_dates(&self) -> Error {
+        let message = "the dates are missing: the step that Dagster runs has no partition";
+        Error::new(ErrorKind::Usage, "--pipes", message)
+            .hint("give --from and --to, or give the asset partitions by date, or by date and space")
+    }
+
     /// The setting of the command's work on a lake.
     pub fn setting(
         &self,
@@ -166,8 +223,9 @@ impl CommandContext {
     }
 }
 
-/// Runs the program: parses the arguments, sets up logs and signals, and runs the command.
-pub fn main() -> ExitStatus {
+/// Runs the program: parses the arguments, sets up logs and signals, and runs the command. Returns the exit status: a value of
+/// [`ExitStatus`], or what `--skip-exit-code` names.
+pub fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -178,7 +236,7 @@ pub fn main() -> ExitStatus {
                 ExitStatus::Done
             };
             let _ = error.print();
-            return status;
+            return status as u8;
         }
     };
     let terminal = output::Terminal::install(cli.log_format, cli.verbose, cli.quiet);
@@ -186,14 +244,23 @@ pub fn main() -> ExitStatus {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("telelake: no runtime: {error}");
-            return ExitStatus::Unexpected;
+            return ExitStatus::Unexpected as u8;
         }
+    };
+    let fail = |error: &Error| {
+        eprintln!("telelake: {error}");
+        error.exit_status() as u8
+    };
+    let pipes = match cli.command.speaks_pipes().then(pipes::Session::open).transpose() {
+        Ok(pipes) => pipes,
+        Err(error) => return fail(&error),
     };
     let context = CommandContext {
         source: Source::of_process(cli.config),
         terminal,
         cancel: CancellationToken::new(),
         format: cli.log_format,
+        pipes,
     };
     let outcome = runtime.block_on(async {
         let watch = tokio::spawn(watch_signals(context.cancel.clone()));
@@ -201,21 +268,22 @@ pub fn main() -> ExitStatus {
         watch.abort();
         outcome
     });
+    if let Some(pipes) = context.pipes {
+        pipes.close(&outcome);
+    }
     // A thread that is blocked, for example by a slow disk, must not delay the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
-    outcome.unwrap_or_else(|error| {
-        eprintln!("telelake: {error}");
-        error.exit_status()
-    })
+    outcome.unwrap_or_else(|error| fail(&error))
 }
 
-async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitStatus> {
-    match command {
+/// Runs a command, and returns the exit status.
+async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<u8> {
+    let status = match command {
+        CliCommand::Run(args) => return run::run(context, args).await,
+        CliCommand::Backfill(args) => return backfill::run(context, args).await,
+        CliCommand::Rebuild(args) => return rebuild::run(context, args).await,
         CliCommand::Demo(args) => Box::pin(demo::run(context, args)).await,
-        CliCommand::Run(args) => run::run(context, args).await,
-        CliCommand::Backfill(args) => backfill::run(context, args).await,
         CliCommand::Serve(args) => serve::run(context, args).await,
-        CliCommand::Rebuild(args) => rebuild::run(context, args).await,
         CliCommand::Retain(args) => retain::run(context, &args).await,
         CliCommand::Forget(args) => forget::run(context, args).await,
         CliCommand::Delta(args) => delta::run(context, &args).await,
@@ -232,7 +300,8 @@ async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitS
         CliCommand::Simulate(args) => simulate::run(context, args).await,
         CliCommand::Config(args) => config::run(context, &args),
         CliCommand::Completions(args) => Ok(completions::run(&args)),
-    }
+    };
+    status.map(|status| status as u8)
 }
 
 /// The time in which a stopped program must end, a little less than the promised 10 s.

@@ -1,13 +1,17 @@
 //! `run`: the nightly job.
 
+use std::sync::Arc;
+
 use chrono::NaiveDate;
 
-use super::{CommandContext, LogFormat, dates, output, shard};
+use super::engine::EngineArgs;
+use super::{CommandContext, LogFormat, dates, output, result_line, shard};
+use crate::Result;
 use crate::config::Config;
+use crate::ids::SpaceId;
 use crate::notify::Notifier;
 use crate::pipeline::{Exporter, Job, Outcome, Summary, nightly, nightly_job};
-use crate::store;
-use crate::{ExitStatus, Result};
+use crate::store::{self, Store};
 
 /// Run the nightly job: yesterday, the `export.lookback_days` before it, and every day with something pending
 #[derive(Debug, clap::Args)]
@@ -17,9 +21,12 @@ pub struct Args {
     date: Option<NaiveDate>,
     #[command(flatten)]
     shard: shard::ShardArgs,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
 }
 
-pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
+/// Returns the exit status.
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<u8> {
     let config = context.config()?;
     config.require_token()?;
     crate::pipeline::mapping_to_build(&config)?;
@@ -37,12 +44,27 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         }
     };
     let job = Job { shard, ..job };
-    let summary = export(context, config, &job).await?;
-    report(context, &summary)
+    export_for_engine(context, config, &job, args.engine).await
 }
 
-/// Runs a job and shows its progress.
-pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) -> Result<Summary> {
+/// Runs a job, shows its progress, and reports its end. Returns the exit status.
+pub(super) async fn export_for_engine(
+    context: &CommandContext,
+    config: Config,
+    job: &Job,
+    engine: EngineArgs,
+) -> Result<u8> {
+    let (summary, store) = export(context, config, job).await?;
+    let exit_status = engine.exit_status(&summary);
+    report(context, &*store, (&summary, exit_status), &job.spaces).await
+}
+
+/// Runs a job and shows its progress. Returns its summary, and the store that it wrote to.
+pub(super) async fn export(
+    context: &CommandContext,
+    config: Config,
+    job: &Job,
+) -> Result<(Summary, Arc<dyn Store>)> {
     config.require_token()?;
     // Before the store is opened, because a wrong mapping is a usage error even if the store is unreachable.
     crate::pipeline::mapping_to_build(&config)?;
@@ -59,7 +81,7 @@ pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) 
             .tell(job.command.name(), &summary, &context.cancel, &*store)
             .await;
     }
-    summary
+    Ok((summary?, store))
 }
 
 /// The configuration of a shard: the API's rate is shared among all shards of the job.
@@ -70,15 +92,30 @@ pub(super) fn divided(mut config: Config, job: &Job) -> Config {
     config
 }
 
-/// Prints the summary and returns its exit status.
-pub(super) fn report(context: &CommandContext, summary: &Summary) -> Result<ExitStatus> {
+/// Reports the end of a run to Dagster if it is connected, and prints the summary; `spaces` are those of the run, or none if it
+/// took all. Returns the exit status.
+pub(super) async fn report(
+    context: &CommandContext,
+    store: &dyn Store,
+    (summary, exit_status): (&Summary, u8),
+    spaces: &[SpaceId],
+) -> Result<u8> {
+    if let Some(pipes) = &context.pipes {
+        pipes.report_run(store, (summary, exit_status), spaces).await;
+    }
+    show(context, summary, exit_status)?;
+    Ok(exit_status)
+}
+
+/// Prints the summary of a run that ends with `exit_status`.
+pub(super) fn show(context: &CommandContext, summary: &Summary, exit_status: u8) -> Result<()> {
     match context.format {
         LogFormat::Text => super::print(&format!("{}\n", summary.for_people()))?,
-        LogFormat::Json => output::print_json(summary)?,
+        LogFormat::Json => result_line::print_run(summary, exit_status)?,
     }
     // An operator looks at stderr first, and stdout may be redirected.
     if let Some(error) = &summary.error {
         eprintln!("telelake: {error}");
     }
-    Ok(summary.status())
+    Ok(())
 }

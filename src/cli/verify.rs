@@ -2,7 +2,8 @@
 
 use chrono::NaiveDate;
 
-use super::{CommandContext, dates, output, shard};
+use super::engine::PipesArgs;
+use super::{CommandContext, LogFormat, dates, output, result_line, shard};
 use crate::store;
 use crate::verify::{Verifier, VerifyOptions};
 use crate::{ExitStatus, Result};
@@ -31,19 +32,26 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     shard: shard::ShardArgs,
+    #[command(flatten)]
+    pub(super) pipes: PipesArgs,
 }
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
-    dates::check_reading(args.from, args.to)?;
+    let range = context.dates(args.from, args.to)?;
+    let (from, to) = match range {
+        Some((from, to)) => (Some(from), Some(to)),
+        None => (args.from, args.to),
+    };
+    dates::check_reading(from, to)?;
     let shard = args.shard.read(context)?.map(|of_job| of_job.shard);
     crate::pipeline::mapping_to_build(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
     let verifier = Verifier::new(context.setting(config, store, &progress));
     let options = VerifyOptions {
-        from: args.from,
-        to: args.to,
+        from,
+        to,
         deep: args.deep,
         rebuild: args.rebuild,
         shard,
@@ -54,14 +62,18 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     };
     progress.end();
     let verified = verified?;
-    if args.json {
-        output::print_json(&verified)?;
-    } else {
-        super::print(&verified.for_people())?;
-    }
-    Ok(match (verified.is_whole(), verified.interrupted) {
+    let status = match (verified.is_whole(), verified.interrupted) {
         (false, _) => ExitStatus::Damaged,
         (true, true) => ExitStatus::Partial,
         (true, false) => ExitStatus::Done,
-    })
+    };
+    if let Some(pipes) = &context.pipes {
+        pipes.report_verification(&verified, status);
+    }
+    match context.format {
+        _ if args.json => output::print_json(&verified)?,
+        LogFormat::Json => result_line::print_verification(&verified, status)?,
+        LogFormat::Text => super::print(&verified.for_people())?,
+    }
+    Ok(status)
 }

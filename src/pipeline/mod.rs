@@ -28,6 +28,7 @@ pub(crate) mod setting;
 pub(crate) mod stop;
 pub(crate) mod summary;
 pub(crate) mod walk;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -78,9 +79,8 @@ pub use summary::{Counts, Outcome, Problem, ProblemKind, Summary};
 use summary::{DayReport, FeedReport};
 use walk::found::{JobScope, ToDo};
 use walk::{Walk, WindowEnd};
+use windows::windows;
 
-/// The number of dates whose listing is in memory at once.
-const WINDOW_DAYS: u64 = 31;
 /// The number of rounds in which days that share meetings are checked again, because others of them were built meanwhile.
 const MOST_ROUNDS: usize = 3;
 /// The number of days in work at once: enough to keep requests in flight while one builds, few enough to bound memory.
@@ -573,30 +573,4 @@ fn api_lost() -> Error {
         "stopped answering, for every space in scope: the run ended early",
     )
     .hint("what was landed is kept and the next run goes on; `telelake check` says whether the API is back")
-}
-
-/// Splits the dates from `from` to `to` into windows of [`WINDOW_DAYS`].
-fn windows(from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = (NaiveDate, NaiveDate)> {
-    std::iter::successors(Some(from), |start| Some(*start + Days::new(WINDOW_DAYS)))
-        .take_while(move |start| *start <= to)
-        .map(move |start| (start, to.min(start + Days::new(WINDOW_DAYS - 1))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_cover_every_date_once() {
-        let date = |text: &str| text.parse::<NaiveDate>().expect("date");
-        assert_eq!(windows(date("2026-01-01"), date("2026-01-01")).count(), 1);
-        let all: Vec<_> = windows(date("2026-01-01"), date("2026-03-05"))
-            .flat_map(|(from, to)| from.iter_days().take_while(move |d| *d <= to))
-            .collect();
-        let expected: Vec<_> = date("2026-01-01")
-            .iter_days()
-            .take_while(|d| *d <= date("2026-03-05"))
-            .collect();
-        assert_eq!(all, expected);
-    }
 }

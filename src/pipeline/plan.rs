@@ -52,6 +52,18 @@ pub struct DayPlan {
     pub files: Vec<String>,
 }
 
+impl DayPlan {
+    /// True if the day has something to fetch or to build.
+    pub fn has_work(&self) -> bool {
+        self.requests() > 0 || !self.files.is_empty()
+    }
+
+    /// The requests for the day's reports and for the links of its recordings.
+    pub fn requests(&self) -> u64 {
+        self.reports + self.recordings
+    }
+}
+
 /// The plan of a job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -107,7 +119,7 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
     let sum = |of: fn(&DayPlan) -> u64| days.iter().map(of).sum::<u64>();
     Ok(Plan {
         calls: sum(|day| day.calls),
-        requests: context.client.stats().requests + sum(|day| day.reports + day.recordings),
+        requests: context.client.stats().requests + sum(DayPlan::requests),
         recording_bytes: sum(|day| day.recording_bytes),
         files: sum(|day| day.files.len() as u64),
         days,

@@ -67,6 +67,8 @@ pub(crate) struct RunContext {
     /// True if the tables of no single day were built under the present privacy policy.
     pub is_under_policy: AtomicBool,
     pub writes: Arc<AtomicU64>,
+    /// The writes and deletions of table files so far.
+    table_writes: AtomicU64,
     /// The dates from which on each kind of data is kept.
     pub cutoffs: CutOffs,
     /// The present, which is the same for all decisions of the run.
@@ -125,6 +127,7 @@ impl RunContext {
             conditional: true.into(),
             is_under_policy: true.into(),
             writes,
+            table_writes: AtomicU64::new(0),
             now,
         })
     }
@@ -231,6 +234,7 @@ impl RunContext {
             stopped: self.cancel.is_cancelled(),
             reason: self.reason(),
             writes: self.writes(),
+            table_writes: self.table_writes.load(Ordering::Relaxed),
         }
     }
 
@@ -243,15 +247,22 @@ impl RunContext {
     /// Writes an object.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
         let version = self.store.put(key, bytes, condition).await?;
-        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.count_write(key);
         Ok(version)
     }
 
     /// Writes an object that is durable after the next commit of a manifest, see [`Store::put_relaxed`].
     pub async fn put_relaxed(&self, key: &str, bytes: Bytes) -> Result<()> {
         self.store.put_relaxed(key, bytes).await?;
-        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.count_write(key);
         Ok(())
+    }
+
+    fn count_write(&self, key: &str) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let is_table = key.ends_with(".parquet");
+        self.table_writes
+            .fetch_add(u64::from(is_table), Ordering::Relaxed);
     }
 
     /// Changes a JSON object, and tries again if another process was faster: see [`update_json`].
@@ -304,7 +315,7 @@ impl RunContext {
     /// Deletes an object.
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.store.delete(key).await?;
-        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.count_write(key);
         Ok(())
     }
 }

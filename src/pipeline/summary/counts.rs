@@ -53,6 +53,8 @@ pub struct Counts {
     pub quality: Quality,
     /// Objects written or removed in the store, without this summary.
     pub writes: u64,
+    /// The files of tables among them, without the table `days` and those of lesson data.
+    pub table_writes: u64,
 }
 
 impl Counts {

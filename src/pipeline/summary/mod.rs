@@ -128,6 +128,8 @@ pub(crate) struct RunEnd {
     pub reason: Option<StopReason>,
     /// Objects written or removed.
     pub writes: u64,
+    /// Files of tables among them.
+    pub table_writes: u64,
 }
 
 /// The share of a single day in the run's summary.
@@ -333,6 +335,7 @@ impl Summary {
     pub(crate) fn end(&mut self, end: RunEnd) {
         let was_lost = end.lost.is_some();
         let error = end.lost.or(end.error);
+        self.counts.table_writes = end.table_writes;
         self.finish(end.at, end.writes, end.stopped, error.as_ref());
         if was_lost && self.counts.days > 0 {
             // Days that were committed before are done.
@@ -409,6 +412,14 @@ impl Summary {
             outcome: "nothing".into(),
         };
         METRICS.runs.get_or_create(&labels).inc();
+    }
+
+    /// True if the run was done and brought no data: it landed, imported and built nothing, and nothing failed. A day without
+    /// calls is no data, although the run notes that it looked at the day.
+    pub fn had_nothing_to_do(&self) -> bool {
+        let counts = &self.counts;
+        let changes = counts.table_writes + counts.meta_files + counts.meta_changed;
+        self.outcome == Outcome::Done && self.failed.is_empty() && !counts.has_landed() && changes == 0
     }
 
     /// The exit status of the command.

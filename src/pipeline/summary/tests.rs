@@ -67,6 +67,7 @@ fn ended_by(end: RunEnd) -> Summary {
 
 fn quiet_end() -> RunEnd {
     RunEnd {
+        table_writes: 0,
         at: Utc::now(),
         lost: None,
         error: None,

@@ -3,6 +3,7 @@
 mod asked;
 mod bad;
 mod days;
+mod engines;
 mod faults;
 mod flow;
 mod gone;

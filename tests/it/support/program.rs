@@ -24,7 +24,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The run's summary, of a run with `--log-format json`.
+    /// The result, of a run with `--log-format json`: the summary, with short lists.
     pub fn summary(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
