@@ -279,8 +279,8 @@ pub fn main() -> u8 {
 /// Runs a command, and returns the exit status.
 async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<u8> {
     let status = match command {
-        CliCommand::Run(args) => return run::run(context, args).await,
-        CliCommand::Backfill(args) => return backfill::run(context, args).await,
+        CliCommand::Run(args) => return Box::pin(run::run(context, args)).await,
+        CliCommand::Backfill(args) => return Box::pin(backfill::run(context, args)).await,
         CliCommand::Rebuild(args) => return rebuild::run(context, args).await,
         CliCommand::Demo(args) => Box::pin(demo::run(context, args)).await,
         CliCommand::Serve(args) => serve::run(context, args).await,

@@ -42,5 +42,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<u8> {
     progress.end();
     let summary = summary?;
     let exit_status = summary.status() as u8;
-    run::report(context, &*store, (&summary, exit_status), &[]).await
+    // The rebuild is of all spaces; Dagster is told of the one that it asked for.
+    let spaces = context.spaces(Vec::new())?;
+    run::report(context, &*store, (&summary, exit_status), &spaces).await
 }

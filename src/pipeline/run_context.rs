@@ -68,7 +68,7 @@ pub(crate) struct RunContext {
     pub is_under_policy: AtomicBool,
     pub writes: Arc<AtomicU64>,
     /// The writes and deletions of table files so far.
-    table_writes: AtomicU64,
+    table_writes: Arc<AtomicU64>,
     /// The dates from which on each kind of data is kept.
     pub cutoffs: CutOffs,
     /// The present, which is the same for all decisions of the run.
@@ -94,11 +94,13 @@ impl RunContext {
         let health = guarded.health();
         let guarded: Arc<dyn Store> = Arc::new(guarded);
         let writes = Arc::new(AtomicU64::new(0));
+        let table_writes = Arc::new(AtomicU64::new(0));
         let erasures = Arc::new(KnownErasures::default());
         let lessons = LessonCache::new(LessonLake {
             erasures: Arc::clone(&erasures),
             store: Arc::clone(&guarded),
             writes: Arc::clone(&writes),
+            table_writes: Arc::clone(&table_writes),
             zone: config.timezone,
             now,
             privacy: mapping.privacy().clone(),
@@ -127,7 +129,7 @@ impl RunContext {
             conditional: true.into(),
             is_under_policy: true.into(),
             writes,
-            table_writes: AtomicU64::new(0),
+            table_writes,
             now,
         })
     }

@@ -95,6 +95,8 @@ def backfill(instance, name: str, partitions: list[str]) -> BulkActionStatus:
     while (status := instance.get_backfill(name).status) == BulkActionStatus.REQUESTED:
         assert time.monotonic() < deadline, [run.status for run in instance.get_runs()]
         time.sleep(1)
+    if status != BulkActionStatus.COMPLETED_SUCCESS:
+        print(Path(instance.root_directory, "daemon.log").read_text()[-5000:])
     return status
 
 
@@ -134,6 +136,18 @@ def test_a_backfill_of_all_partitions_succeeds_although_two_days_fail_once(
     for partition in partitions(reference):
         restarts = events(instance, partition, dg.DagsterEventType.STEP_RESTARTED)
         assert len(restarts) == (1 if partition in flaky else 0), partition
+
+
+def test_the_pool_bounds_the_days_that_are_exported_at_once(done, instance):
+    moments = []
+    for record in instance.get_run_records(dg.RunsFilter(tags={"dagster/backfill": "all"})):
+        moments += [(record.start_time, 1), (record.end_time, -1)]
+    running, most = 0, 0
+    for _, change in sorted(moments):
+        running += change
+        most = max(most, running)
+    assert len(moments) == 2 * school.DATES * school.SPACES
+    assert most <= 2
 
 
 def test_the_lake_is_the_one_that_a_single_process_writes(done, home, reference):

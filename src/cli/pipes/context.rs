@@ -70,7 +70,7 @@ impl StepContext {
     pub fn read(value: Option<&str>) -> Result<Self> {
         let params = decode(CONTEXT, value)?;
         let wrong = |why: String| usage(CONTEXT, why);
-        let step = match (params.get("path"), params.get("data")) {
+        match (params.get("path"), params.get("data")) {
             (Some(Value::String(path)), _) => {
                 let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("{path}: {e}")))?;
                 serde_json::from_str(&text).map_err(|e| wrong(format!("{path} is no context: {e}")))
@@ -81,12 +81,11 @@ impl StepContext {
             _ => {
                 let why =
                     "names neither a `path` nor `data`, so that Dagster passes the context in another way";
-                return Err(wrong(why.into()).hint(
+                Err(wrong(why.into()).hint(
                     "use PipesTempFileContextInjector, PipesFileContextInjector or PipesEnvContextInjector",
-                ));
+                ))
             }
-        };
-        step
+        }
     }
 
     /// The keys of the assets that are reported.

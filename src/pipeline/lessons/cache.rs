@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -365,6 +366,9 @@ impl LessonCache {
         let writer = self.lake.writer();
         let built = writer.build_tables(date).await;
         self.lake.count_writes(writer.writes());
+        self.lake
+            .table_writes
+            .fetch_add(writer.writes(), Ordering::Relaxed);
         built
     }
 }
@@ -389,6 +393,7 @@ mod tests {
             erasures: Arc::new(KnownErasures::default()),
             store: Arc::clone(&store),
             writes: Arc::new(AtomicU64::new(0)),
+            table_writes: Arc::new(AtomicU64::new(0)),
             zone,
             now,
             privacy: PrivacyPolicy::default(),

@@ -20,6 +20,8 @@ pub(crate) struct LessonLake {
     pub erasures: Arc<KnownErasures>,
     /// The run's writes so far; shared with the run.
     pub writes: Arc<AtomicU64>,
+    /// The writes of table files among them.
+    pub table_writes: Arc<AtomicU64>,
     pub zone: Tz,
     /// The treatment of personal data.
     pub privacy: PrivacyPolicy,

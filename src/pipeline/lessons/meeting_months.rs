@@ -150,6 +150,7 @@ mod tests {
             erasures: Arc::new(KnownErasures::default()),
             store: Arc::clone(store),
             writes: Arc::new(AtomicU64::new(0)),
+            table_writes: Arc::new(AtomicU64::new(0)),
             zone: chrono_tz::Tz::UTC,
             now,
             privacy: crate::tables::PrivacyPolicy::default(),

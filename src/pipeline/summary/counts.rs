@@ -53,7 +53,7 @@ pub struct Counts {
     pub quality: Quality,
     /// Objects written or removed in the store, without this summary.
     pub writes: u64,
-    /// The files of tables among them, without the table `days` and those of lesson data.
+    /// The files of tables among them, without the table `days` and those that an import of lesson data writes.
     pub table_writes: u64,
 }
 
