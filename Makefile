@@ -82,6 +82,11 @@ HISTORIES ?= 200
 soak: tools ## Kill, break and race the program HISTORIES times (200); lines that begin with SOAK give the results
 	TELELAKE_SOAK=$(HISTORIES) $(CARGO) test --locked --release --test it -- reliability:: soak:: --nocapture --test-threads=1
 
+.PHONY: slurm
+slurm: tools ## Run deploy/slurm/ in a real Slurm of one node (needs root, Debian's slurm-wlm and munge)
+	$(CARGO) build --locked
+	cd tests/workflows && ../../$(VENV)/bin/python slurm.py
+
 .PHONY: try-deploy
 try-deploy: ## Run every command of deploy/README.md in a fresh Debian (needs root, debootstrap, systemd-container)
 	$(CARGO) build --locked

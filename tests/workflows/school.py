@@ -107,7 +107,8 @@ TIMED_TABLES = {"coverage", "days", "recordings", "user_meta"}
 
 def gist(lake: Path) -> dict[str, str]:
     """The contents of a lake by key, without runs, indexes, and times and places of writing."""
-    left_out = ("_telelake/runs/", "_telelake/run_logs/", "_telelake/index/", "_telelake/tmp/", "_telelake/lock")
+    left_out = ("runs/", "logs/", "shards/", "open/", "index/", "tmp/", "lock")
+    left_out = tuple(f"_telelake/{name}" for name in left_out)
     keys = (str(file.relative_to(lake)) for file in lake.rglob("*") if file.is_file())
     return {key: gist_of(lake / key, key) for key in sorted(keys) if not key.startswith(left_out)}
 

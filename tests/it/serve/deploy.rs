@@ -406,9 +406,61 @@ fn kubernetes_and_compose_files_match_their_schemas() {
             &nightly,
         ]);
     }
+    // `backoffLimitPerIndex` came later.
+    for version in ["1.29", "1.37"] {
+        let backfill = path("kubernetes/backfill-indexed-job.yaml");
+        python(&["-m", "kubernetes_validate", "--strict", "-k", version, &backfill]);
+    }
     let validate =
         "import sys, compose_spec; compose_spec.PyCompose.from_yaml(open(sys.argv[1]).read()).validate()";
     python(&["-c", validate, &path("compose/compose.yaml")]);
+}
+
+#[test]
+fn the_requests_of_aws_batch_match_its_api() {
+    let validate = "\
+import json, sys, botocore.session, botocore.validate
+api = botocore.session.get_session().get_service_model('batch')
+request = json.load(open(sys.argv[2]))
+report = botocore.validate.ParamValidator().validate(request, api.operation_model(sys.argv[1]).input_shape)
+sys.exit(report.generate_report() or None)";
+    for (operation, file) in [
+        ("RegisterJobDefinition", "aws-batch/job-definition.json"),
+        ("SubmitJob", "aws-batch/submit-job.json"),
+    ] {
+        python(&[
+            "-c",
+            validate,
+            operation,
+            &folder().join(file).display().to_string(),
+        ]);
+    }
+}
+
+/// An engine's number of shards stands in several places of a file, or of two.
+#[test]
+fn the_number_of_shards_is_the_same_wherever_a_file_names_it() {
+    let job = read("kubernetes/backfill-indexed-job.yaml");
+    let after = |text: &str, name: &str| {
+        let rest = text
+            .split_once(name)
+            .unwrap_or_else(|| panic!("{name} is missing"))
+            .1;
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>()
+    };
+    let names = [
+        "completions: ",
+        "parallelism: ",
+        "maxFailedIndexes: ",
+        "TELELAKE_SHARDS, value: \"",
+    ];
+    let numbers = names.map(|name| after(&job, name));
+    assert!(numbers.iter().all(|number| *number == numbers[0]), "{numbers:?}");
+    // The variables that `--shard auto` reads are those that the engines set.
+    assert!(job.contains("backfill\", \"--shard\", \"auto\""));
+    let script = read("slurm/backfill.sh");
+    assert_eq!(after(&script, "--array=0-"), "3");
+    assert!(script.contains("TELELAKE_SHARDS=4"));
 }
 
 /// `make try-deploy` runs the blocks of the text by name, so that each block has a name and no command is outside.
