@@ -17,6 +17,7 @@ mod recording;
 mod report;
 mod s3;
 mod school;
+mod shards;
 mod walk;
 mod webhooks;
 
@@ -26,7 +27,7 @@ mod webhooks;
 mod support;
 
 /// The measurements by name.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "night",
     "rooms",
     "lessons",
@@ -37,6 +38,7 @@ const PARTS: [&str; 10] = [
     "build",
     "webhooks",
     "page",
+    "shards",
 ];
 
 // Several threads, so that the simulator and the S3 baseline in this process do not limit the measurements.
@@ -82,5 +84,8 @@ async fn main() {
     }
     if wanted("page") {
         page::measure().await;
+    }
+    if wanted("shards") {
+        shards::measure().await;
     }
 }

@@ -1,6 +1,7 @@
 //! The download of recordings, whole or in ranges, streamed in pieces. Used by `routes`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{
@@ -94,6 +95,9 @@ fn pieces(
         let length = PIECE.min(range.end - range.start);
         if length == 0 {
             return None;
+        }
+        if let Some(speed) = shared.options.blob_speed {
+            tokio::time::sleep(Duration::from_secs_f64(length as f64 / speed as f64)).await;
         }
         let mut piece = vec![0; usize::try_from(length).ok()?];
         media::read(key, size, range.start, &mut piece);

@@ -50,6 +50,8 @@ pub struct Options {
     pub retry_after: RetryAfter,
     /// The size of a whole recording in bytes, at least that of the video itself (about 3 KiB).
     pub recording_size: u64,
+    /// The bytes a second that a download gives; `None`: as fast as it can.
+    pub blob_speed: Option<u64>,
     /// The share of calls with a recording, 0 to 1.
     pub recorded: f64,
     /// The number of calls that a room with calls has on a date.
@@ -96,6 +98,7 @@ impl Default for Options {
             rate_window: Duration::from_secs(1),
             retry_after: RetryAfter::Seconds(1),
             recording_size: 1 << 20,
+            blob_speed: None,
             recorded: 0.6,
             calls_per_day: 1..=2,
             participants: 3..=12,
