@@ -26,7 +26,7 @@ mod webhooks;
 mod support;
 
 /// The measurements by name.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "night",
     "rooms",
     "lessons",
@@ -35,6 +35,7 @@ const PARTS: [&str; 10] = [
     "recording",
     "calls",
     "build",
+    "rebuild",
     "webhooks",
     "page",
 ];
@@ -75,7 +76,10 @@ async fn main() {
         calls::measure().await;
     }
     if wanted("build") {
-        build::measure().await;
+        build::measure();
+    }
+    if wanted("rebuild") {
+        build::measure_rebuild().await;
     }
     if wanted("webhooks") {
         webhooks::measure().await;
