@@ -33,13 +33,8 @@ const GOAL_ALONE: f64 = 100e6;
 const GOAL: f64 = 150e6;
 const MOST_MEMORY: u64 = 300 << 20;
 
-pub async fn measure() {
-    alone();
-    rebuild().await;
-}
-
 /// Measures the pure build on this thread.
-fn alone() {
+pub fn measure() {
     let (manifest, reports) = day(start(), 1_000);
     let mapping = Mapping::builtin().unwrap();
     let bytes: usize = reports.values().map(Bytes::len).sum();
@@ -70,7 +65,7 @@ fn alone() {
 }
 
 /// Measures `rebuild` of a folder by a process of its own, with all cores and with lesson data of every participant.
-async fn rebuild() {
+pub async fn measure_rebuild() {
     let lake = Lake::folder();
     let Lake::Folder(folder) = &lake else {
         unreachable!("a folder")

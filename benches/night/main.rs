@@ -36,6 +36,7 @@ const PARTS: [&str; 11] = [
     "recording",
     "calls",
     "build",
+    "rebuild",
     "webhooks",
     "page",
     "shards",
@@ -77,7 +78,10 @@ async fn main() {
         calls::measure().await;
     }
     if wanted("build") {
-        build::measure().await;
+        build::measure();
+    }
+    if wanted("rebuild") {
+        build::measure_rebuild().await;
     }
     if wanted("webhooks") {
         webhooks::measure().await;

@@ -1,7 +1,7 @@
 //! Instants in the notations that the vendor, the schools' systems and other platforms write. Pure.
 
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
 use super::{Reading, Scalar};
@@ -298,7 +298,7 @@ fn date_text(text: &str) -> Option<NaiveDate> {
 
 /// `HH:MM[:SS[.f]]`.
 fn time_text(text: &str) -> Option<NaiveTime> {
-    plain_time(text).or_else(|| {
+    plain_time(text.as_bytes()).or_else(|| {
         ["%H:%M:%S%.f", "%H:%M"]
             .iter()
             .find_map(|form| NaiveTime::parse_from_str(text, form).ok())
@@ -306,8 +306,8 @@ fn time_text(text: &str) -> Option<NaiveTime> {
 }
 
 /// The two most common forms of a time, without a parser of formats.
-fn plain_time(text: &str) -> Option<NaiveTime> {
-    let (hour, minute, second) = match *text.as_bytes() {
+fn plain_time(text: &[u8]) -> Option<NaiveTime> {
+    let (hour, minute, second) = match *text {
         [h, i, b':', m, n] => (pair(h, i), pair(m, n), Some(0)),
         [h, i, b':', m, n, b':', s, t] => (pair(h, i), pair(m, n), pair(s, t)),
         _ => return None,
@@ -315,7 +315,7 @@ fn plain_time(text: &str) -> Option<NaiveTime> {
     NaiveTime::from_hms_opt(hour?, minute?, second?)
 }
 
-/// The most common forms of an instant: `YYYY-MM-DD HH:MM[:SS]`, also with `T`, and with `Z` behind seconds.
+/// The most common forms of an instant: `YYYY-MM-DD HH:MM[:SS]`, also with `T`, and with `Z` behind seconds and their fraction.
 fn plain_moment(text: &str) -> Option<Moment> {
     let (date, rest) = text.as_bytes().split_at_checked(11)?;
     let &[c, y, e, a, b'-', m, n, b'-', d, f, b' ' | b'T'] = date else {
@@ -323,14 +323,28 @@ fn plain_moment(text: &str) -> Option<Moment> {
     };
     let year = pair(c, y)? * 100 + pair(e, a)?;
     let date = NaiveDate::from_ymd_opt(year.try_into().ok()?, pair(m, n)?, pair(d, f)?)?;
-    let (time, is_utc) = match rest.len() {
-        9 => (rest.strip_suffix(b"Z")?, true),
-        _ => (rest, false),
+    Some(match rest.len() {
+        ..9 => Moment::Local(date.and_time(plain_time(rest)?)),
+        9.. => {
+            let (time, fraction) = rest.strip_suffix(b"Z")?.split_at_checked(8)?;
+            let time = plain_time(time)?.with_nanosecond(nanoseconds(fraction)?)?;
+            Moment::Utc(date.and_time(time).and_utc())
+        }
+    })
+}
+
+/// The nanoseconds of a fraction of a second, which begins with a dot; 0 if there is none.
+fn nanoseconds(fraction: &[u8]) -> Option<u32> {
+    let digits = match fraction {
+        [] => return Some(0),
+        [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => digits,
+        _ => return None,
     };
-    let local = date.and_time(plain_time(std::str::from_utf8(time).ok()?)?);
-    Some(match is_utc {
-        true => Moment::Utc(local.and_utc()),
-        false => Moment::Local(local),
+    let padding = std::iter::repeat_n(&b'0', 9 - digits.len());
+    digits.iter().chain(padding).try_fold(0, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + u32::from(digit - b'0'))
     })
 }
 
@@ -383,7 +397,7 @@ mod tests {
         /// The reference is the reading of all forms.
         #[test]
         fn the_short_way_reads_what_the_long_way_reads(
-            text in "(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9](:[0-6][0-9])?Z?[0-9]?",
+            text in "(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9](:[0-6][0-9](\\.[0-9]{0,10})?)?Z?[0-9]?",
         ) {
             if let Some(moment) = plain_moment(&text) {
                 proptest::prop_assert_eq!(Some(moment), other_moment(&text), "{}", text);
@@ -393,10 +407,20 @@ mod tests {
 
     #[test]
     fn the_most_common_forms_need_no_parser_of_formats() {
-        for text in ["2024-12-12 09:00", "2024-12-12T09:00:59", "2024-12-12T09:00:00Z"] {
+        for text in [
+            "2024-12-12 09:00",
+            "2024-12-12T09:00:59",
+            "2024-12-12T09:00:00Z",
+            "2024-12-12T09:00:00.123Z",
+        ] {
             assert!(plain_moment(text).is_some(), "{text}");
         }
-        for text in ["2024-12-12T09:00Z", "2024-13-12 09:00", "2024-12-12 09:00:60"] {
+        for text in [
+            "2024-12-12T09:00Z",
+            "2024-13-12 09:00",
+            "2024-12-12 09:00:60",
+            "2024-12-12T09:00:00.Z",
+        ] {
             assert_eq!(plain_moment(text), None, "{text}");
         }
     }

@@ -40,7 +40,7 @@ impl DayRow {
         if let Some(treater) = RowTreater::new(days::table(), policy, BTreeSet::new()) {
             treater.treat(&mut row)?;
         }
-        let row = columns.append(&row.cells);
+        let row = columns.append(&[row]);
         let batch = row.and_then(|()| columns.take()).map_err(|error| fault(&error))?;
         // A run keeps the rows of all days, and the columns have room for a thousand rows each.
         let (schema, mut columns, _) = batch.into_parts();

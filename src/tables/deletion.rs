@@ -113,7 +113,7 @@ fn with_coverage(manifest: &Manifest, rows: RecordBatch) -> Result<RecordBatch> 
     for row in coverage::rows(manifest, built.built_at) {
         let id = room.and_then(|room| row.cells.get(room));
         if matches!(id, Some(Cell::Text(id)) if ids.contains(&**id)) {
-            columns.append(&row.cells).map_err(|error| fault(name, error))?;
+            columns.append(&[row]).map_err(|error| fault(name, error))?;
         }
     }
     let after = columns.take().map_err(|error| fault(name, error))?;

@@ -1,8 +1,10 @@
 //! The lake in a folder of a file system.
 //!
-//! Nothing is written in place: bytes go to a temporary file below `_telelake/tmp/`, are synced, and get their name by
-//! a rename (see `temp.rs`). What need not be durable at once takes a shorter way (see `unsynced.rs`). Renames and removals are done one at a time under the lock file `_telelake/lock`, which all
-//! processes respect, so that a condition checked under it still holds when the rename is done. A version is the content's
+//! Nothing is written in place: bytes go to a file without a name (see `unnamed.rs`), are synced, and get their name by a link
+//! or a rename. Uploads, and all bytes on a file system without such files, go to a temporary file below `_telelake/tmp/`
+//! (see `temp.rs`). Files that need not be durable at once are synced together (see `unsynced.rs`). Links, renames and removals
+//! are done one at a time under the lock file `_telelake/lock`, which all processes respect, so that a condition checked under
+//! it still holds when the file gets its name. A version is the content's
 //! SHA-256, because neither a clock nor an inode tells two quick writes apart for sure. A file system without locks works
 //! too, but without conditional writes, and [`Store::probe`] says so. The bytes of an upload outlive its process, see
 //! `resume.rs`.
@@ -10,11 +12,12 @@
 mod lock;
 mod resume;
 mod temp;
+mod unnamed;
 mod unsynced;
 mod upload;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,9 +149,7 @@ impl FolderStore {
     fn put_now(&self, key: &str, content: &[u8], condition: &Condition) -> Result<Version> {
         let path = self.path(key)?;
         let written = version(content);
-        let mut temp = Temp::create(self, key).map_err(|error| failed(key, &error))?;
-        temp.write(content).map_err(|error| failed(key, &error))?;
-        temp.publish(self, &path, || match condition {
+        let condition = || match condition {
             _ if self.has_no_locks.load(Ordering::Relaxed) => Ok(()),
             Condition::Any => Ok(()),
             Condition::Absent => holds(key, bytes(key, &path)?.is_none()),
@@ -156,9 +157,46 @@ impl FolderStore {
                 key,
                 bytes(key, &path)?.is_some_and(|found| version(&found) == *known),
             ),
-        })?;
+        };
+        if !self.put_unnamed(key, (&path, content), &condition)? {
+            let mut temp = Temp::create(self, key).map_err(|error| failed(key, &error))?;
+            temp.write(content).map_err(|error| failed(key, &error))?;
+            temp.publish(self, &path, condition)?;
+        }
         self.unsynced.forget(&path);
         Ok(written)
+    }
+
+    /// Writes the content as a file without a name, syncs it, and gives it its name if the condition holds at that moment.
+    /// Returns false if that can't be done here, so that the content must go through a temporary file, which also reports
+    /// the reason.
+    fn put_unnamed(
+        &self,
+        key: &str,
+        (path, content): (&Path, &[u8]),
+        condition: &dyn Fn() -> Result<()>,
+    ) -> Result<bool> {
+        let write = || {
+            let mut file = unnamed::create(path)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            Ok::<_, io::Error>(file)
+        };
+        let Ok(file) = write() else {
+            return Ok(false);
+        };
+        let lock = self.lock().map_err(|error| failed(key, &error))?;
+        condition()?;
+        let named = match unnamed::link(&file, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => temp::replace(self, &file, path),
+            named => named,
+        };
+        drop(lock);
+        if named.is_err() {
+            return Ok(false);
+        }
+        sync_folder(path.parent().unwrap_or(&self.root)).map_err(|error| failed(key, &error))?;
+        Ok(true)
     }
 
     fn put_relaxed_now(&self, key: &str, content: &[u8]) -> Result<()> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     FolderStore, TEMP, create, failed, is_missing, make_folders, make_temp_folder, make_unsynced_folders,
-    sync_folder,
+    sync_folder, unnamed,
 };
 use crate::Result;
 
@@ -48,7 +48,7 @@ pub(super) enum TakenOver {
 impl Temp {
     /// Makes a file for bytes that are written at once.
     pub(super) fn create(store: &FolderStore, key: &str) -> io::Result<Self> {
-        Self::create_as(store, key, &format!("{:016x}", fastrand::u64(..)), false)
+        Self::create_as(store, key, &new_id(), false)
     }
 
     /// Makes the file of an upload, which outlives its process.
@@ -191,6 +191,19 @@ impl Drop for Temp {
             fs::remove_file(&self.path).ok();
         }
     }
+}
+
+/// Puts a file without a name in the place of `target`. Only a link to a free name exists for it, so it gets a temporary name
+/// first. The caller holds the store's lock.
+pub(super) fn replace(store: &FolderStore, file: &File, target: &Path) -> io::Result<()> {
+    make_temp_folder(&store.root)?;
+    let path = part_path(store, "", &new_id());
+    unnamed::link(file, &path)?;
+    fs::rename(&path, target).inspect_err(|_| drop(fs::remove_file(&path)))
+}
+
+fn new_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
 }
 
 /// The temporary file of a key and an id.

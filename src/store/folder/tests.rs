@@ -86,16 +86,34 @@ fn temporary_files_of_dead_processes_are_removed_and_those_of_living_ones_stay()
     );
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_write_makes_no_folders_for_temporary_files_and_leaves_none() {
+    let (_directory, store) = folder();
+    let put = async |bytes, condition| {
+        let bytes = Bytes::from_static(bytes);
+        store.put("a/b", bytes, condition).await
+    };
+    let first = put(b"x", Condition::Absent).await.unwrap();
+    assert!(!store.root.join(TEMP).exists());
+    put(b"y", Condition::Absent).await.unwrap_err();
+    put(b"y", Condition::Unchanged(first.clone())).await.unwrap();
+    put(b"z", Condition::Unchanged(first)).await.unwrap_err();
+    assert_eq!(store.get("a/b").await.unwrap().bytes, "y");
+    assert_eq!(fs::read_dir(store.root.join(TEMP)).unwrap().count(), 0);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn other_users_may_not_read_the_lake() {
     use std::os::unix::fs::PermissionsExt;
 
     let (_directory, store) = folder();
-    store
-        .put("a/b", Bytes::from_static(b"x"), Condition::Any)
-        .await
-        .unwrap();
+    // The second write takes the place of the first one, for which it needs a temporary name.
+    for bytes in ["x", "y"] {
+        let bytes = Bytes::from_static(bytes.as_bytes());
+        store.put("a/b", bytes, Condition::Any).await.unwrap();
+    }
     for (path, most) in [
         ("", 0o750),
         ("a", 0o750),

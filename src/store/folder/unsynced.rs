@@ -7,13 +7,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
-use super::{FolderStore, failed, is_missing};
+use super::{FolderStore, failed, is_missing, unnamed};
 use crate::Result;
 
 /// The number of files that are synced at once.
@@ -69,18 +69,12 @@ impl Unsynced {
 impl FolderStore {
     /// Writes a new file whose bytes need not be durable. Returns false if it must be written as any other one.
     pub(super) fn write_unsynced(&self, path: &Path, content: &[u8]) -> bool {
-        let create = || {
-            let _owned = super::MAKING_FOLDER.read();
-            create_linked(path, content)
-        };
-        let made = match create() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => path
-                .parent()
-                .map_or(Ok(()), super::make_folders)
-                .and_then(|()| create()),
-            made => made,
-        };
-        let is_made = made.is_ok();
+        let is_made = unnamed::create(path)
+            .and_then(|mut file| {
+                file.write_all(content)?;
+                unnamed::link(&file, path)
+            })
+            .is_ok();
         if is_made {
             self.unsynced.note(path.to_owned());
         }
@@ -129,28 +123,6 @@ fn sync(path: &Path, write: LastWrite) -> io::Result<()> {
         Err(error) if is_missing(&error) => Ok(()),
         synced => synced,
     }
-}
-
-/// Makes a file without a name, writes its content, and links it to its name, which must be free.
-#[cfg(target_os = "linux")]
-fn create_linked(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write as _;
-    use std::os::fd::AsRawFd as _;
-
-    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
-
-    let folder = path.parent().unwrap_or(path);
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let mut file = File::from(open(folder, flags, Mode::from_raw_mode(0o640))?);
-    crate::owner::inherit_file(&file, path);
-    file.write_all(content)?;
-    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn create_linked(_: &Path, _: &[u8]) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]

@@ -444,7 +444,12 @@ impl<'m> DayBuilder<'m> {
         if rows.is_empty() {
             return Ok(());
         }
-        let order: Vec<usize> = table.order.iter().filter_map(|name| table.index(name)).collect();
+        // All rows of a call have the same values in the call's own columns.
+        let own = table
+            .order
+            .iter()
+            .filter(|name| !builtin::CALL_COLUMNS.contains(&name.as_ref()));
+        let order: Vec<usize> = own.filter_map(|name| table.index(name)).collect();
         rows.sort_by(|a, b| {
             order
                 .iter()
@@ -452,8 +457,7 @@ impl<'m> DayBuilder<'m> {
                 .find(|order| order.is_ne())
                 .unwrap_or(std::cmp::Ordering::Equal)
         });
-        let sink = self.sink(table);
-        rows.iter_mut().try_for_each(|row| sink.push(row))
+        self.sink(table).push_all(&mut rows)
     }
 
     fn finish(mut self) -> Result<BuiltDay> {

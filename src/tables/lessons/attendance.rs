@@ -112,6 +112,7 @@ pub fn build_attendance(
             .map(|(id, call)| (id.clone(), call.clone())),
     );
     let mut sink = Sink::knowing(lesson_attendance::table(), policy, others.pseudonyms.clone());
+    let columns = LessonColumns::of(lesson_attendance::table());
     let mut look_alikes = BTreeMap::new();
     for (id, meeting) in all
         .meetings
@@ -127,6 +128,7 @@ pub fn build_attendance(
             meeting,
             calls_without_report: calls_without_report(&unreported, meeting, lessons.values()),
             teachers: Teachers::of(meeting, &lessons),
+            columns: &columns,
         };
         let users = meeting.users.keys().map(UserId::as_str);
         let users: BTreeSet<&str> = users.chain(expected.keys().copied()).collect();
@@ -170,6 +172,7 @@ struct MeetingCalls<'m> {
     /// The number of its calls about which nothing is known.
     calls_without_report: u64,
     teachers: Teachers,
+    columns: &'m LessonColumns,
 }
 
 /// The number of calls without a report in the rooms of a meeting and during it: any of its users may have been in them.
@@ -286,9 +289,8 @@ impl UserAttendance {
         };
         let in_lesson = self.in_lesson(lesson.as_ref());
         let [teacher_ids, teacher_names] = of.teachers.cells();
-        let table = lesson_attendance::table();
         let mut row = cells(
-            table,
+            lesson_attendance::table(),
             ids.into_iter().chain([
                 (lesson_attendance::meta_matched, lesson.is_some().into()),
                 (lesson_attendance::teacher_ids, teacher_ids),
@@ -332,7 +334,7 @@ impl UserAttendance {
             ]),
         );
         if let Some(lesson) = lesson {
-            LessonColumns::of(table).fill(lesson, &mut row);
+            of.columns.fill(lesson, &mut row);
         }
         row
     }

@@ -4,18 +4,18 @@ use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::lesson::{ColumnSet, Lesson};
+use super::lesson_line::StoredEntry;
 use super::payload::Payload;
 use crate::ids::{MeetingId, UserId};
 use crate::tables::report::node::{JsonObject, Node};
 use crate::{lake, lenient};
 
 /// The lesson data of a user in a meeting, and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LessonEntry {
     /// The meeting in the LMS.
     pub meeting: MeetingId,
@@ -29,13 +29,10 @@ pub struct LessonEntry {
     pub line: u64,
     /// The lesson data as JSON with sorted keys, because text takes a fraction of the memory of parsed values. None if
     /// the LMS took the lesson data back.
-    #[serde(default, deserialize_with = "raw_text")]
     pub meta: Option<String>,
     /// The scheduled start, if it was read with the lesson data; none says nothing.
-    #[serde(skip)]
     pub start: Option<DateTime<Utc>>,
     /// What the lesson data was found to say when it was read before.
-    #[serde(skip)]
     pub known: KnownFacts,
 }
 
@@ -61,15 +58,6 @@ struct LessonFacts {
     unreadable: ColumnSet,
 }
 
-/// The text of a JSON object, as it stands.
-fn raw_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let raw: Option<Box<RawValue>> = Deserialize::deserialize(deserializer)?;
-    if raw.as_ref().is_some_and(|raw| !raw.get().starts_with('{')) {
-        return Err(serde::de::Error::custom("lesson data is an object"));
-    }
-    Ok(raw.map(|raw| Box::<str>::from(raw).into_string()))
-}
-
 impl LessonEntry {
     /// Creates the entry of a payload in a file that was received at a time.
     pub fn new(payload: Payload, file: &Arc<str>, received_at: DateTime<Utc>) -> Self {
@@ -83,6 +71,21 @@ impl LessonEntry {
             start: payload.start,
             known: KnownFacts::default(),
         }
+    }
+
+    /// Reads a line of a lesson day; none if it is damaged.
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
+        let stored = StoredEntry::of(line)?;
+        Some(Self {
+            meeting: (*stored.meeting).into(),
+            user: (*stored.user).into(),
+            received_at: stored.received_at,
+            file: (*stored.file).into(),
+            line: stored.line,
+            meta: stored.meta.map(str::to_owned),
+            start: None,
+            known: KnownFacts::default(),
+        })
     }
 
     /// The entry as a line of JSON. The lesson data is JSON already, so it is copied as it stands.

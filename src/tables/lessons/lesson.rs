@@ -245,16 +245,23 @@ fn attributes<'v>(meta: &JsonObject<'v>, taken: &[&str]) -> Vec<(Cow<'v, str>, C
     let mut scalars = Vec::new();
     let mut path = String::new();
     for (name, value) in meta.iter() {
-        path.clear();
-        path.push_str(name);
-        flatten(&mut path, value, taken, &mut scalars);
+        match value {
+            Node::Object(_) | Node::List(_) => {
+                path.clear();
+                path.push_str(name);
+                flatten(&mut path, value, taken, &mut scalars);
+            }
+            Node::Null => {}
+            _ if taken.contains(&&**name) => {}
+            scalar => scalars.push((name.clone(), scalar)),
+        }
     }
     // The sort is stable, so that the first of equal paths stays the first.
     scalars.sort_by(|a, b| a.0.cmp(&b.0));
     scalars.dedup_by(|later, kept| later.0 == kept.0);
     let texts = scalars.into_iter();
     texts
-        .filter_map(|(path, value)| Some((path.into(), value.to_text()?)))
+        .filter_map(|(path, value)| Some((path, value.to_text()?)))
         .collect()
 }
 
@@ -262,7 +269,7 @@ fn flatten<'n, 'v>(
     path: &mut String,
     value: &'n Node<'v>,
     taken: &[&str],
-    scalars: &mut Vec<(String, &'n Node<'v>)>,
+    scalars: &mut Vec<(Cow<'v, str>, &'n Node<'v>)>,
 ) {
     let mut enter = |name: &str, value: &'n Node<'v>| {
         let outer = path.len();
@@ -279,6 +286,6 @@ fn flatten<'n, 'v>(
         }
         Node::Null => {}
         _ if taken.contains(&path.as_str()) => {}
-        scalar => scalars.push((path.clone(), scalar)),
+        scalar => scalars.push((path.clone().into(), scalar)),
     }
 }

@@ -10,12 +10,11 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, NaiveDate, Utc};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use chrono::NaiveDate;
 
 use super::entry::{self, LessonEntry};
 use super::lesson::{Lesson, LessonColumns, put};
+use super::lesson_line::{Head, StoredEntry};
 use super::levels;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MeetingId, UserId};
@@ -121,7 +120,7 @@ pub fn change_lesson_day(
     let mut coming = change.put.entries().peekable();
     let mut lines = Lines::new(date, stored)?;
     while let Some(line) = lines.next_line()? {
-        let head = Head::of(date, line)?;
+        let head = Head::of(line).ok_or_else(|| damaged(date))?;
         let key = (&*head.meeting, &*head.user);
         while let Some(entry) = coming.next_if(|entry| order(entry) < key) {
             writer.add(entry)?;
@@ -130,7 +129,7 @@ pub fn change_lesson_day(
         let later = coming.next_if(|entry| order(entry) == key);
         let moved = change.moved.get(&head.meeting, &head.user);
         if later.is_some() || moved.is_some() {
-            let known: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+            let known = LessonEntry::read(line).ok_or_else(|| damaged(date))?;
             if let Some(entry) = later.filter(|entry| entry.is_later_than(&known)) {
                 writer.add(entry)?;
                 changed = true;
@@ -175,7 +174,7 @@ pub fn edit_lesson_day(
     let mut changed = false;
     let mut lines = Lines::new(date, Some(stored))?;
     while let Some(line) = lines.next_line()? {
-        let mut entry: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        let mut entry = LessonEntry::read(line).ok_or_else(|| damaged(date))?;
         let fate = edit(&mut entry);
         match fate {
             EntryFate::Stays => writer.copy(line)?,
@@ -192,40 +191,6 @@ fn order(entry: &LessonEntry) -> (&str, &str) {
     (&entry.meeting, &entry.user)
 }
 
-/// The fields that a line is found by.
-#[derive(Debug, PartialEq, Deserialize)]
-struct Head<'l> {
-    #[serde(borrow)]
-    meeting: Cow<'l, str>,
-    #[serde(borrow)]
-    user: Cow<'l, str>,
-}
-
-impl<'l> Head<'l> {
-    fn of(date: NaiveDate, line: &'l [u8]) -> Result<Self> {
-        match Self::plain(line) {
-            Some(head) => Ok(head),
-            None => serde_json::from_slice(line).map_err(|_| damaged(date)),
-        }
-    }
-
-    /// The head of a line as this program writes it, if its ids have no escapes. The rest of the line is not looked at: it
-    /// is most of the line, and the checksum of the lesson day vouches for it.
-    fn plain(line: &'l [u8]) -> Option<Self> {
-        fn text(bytes: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
-            let end = bytes
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
-            let (text, rest) = bytes.split_at(end);
-            Some((std::str::from_utf8(text).ok()?.into(), rest.strip_prefix(b"\"")?))
-        }
-        let (meeting, rest) = text(line.strip_prefix(br#"{"meeting":""#)?)?;
-        let (user, rest) = text(rest.strip_prefix(br#","user":""#)?)?;
-        rest.starts_with(br#","received_at":"#)
-            .then_some(Self { meeting, user })
-    }
-}
-
 /// The entries of a lesson day that are wanted, by meeting and user.
 ///
 /// # Errors
@@ -238,9 +203,9 @@ pub fn find_entries(
     let mut found = Vec::new();
     let mut lines = Lines::new(date, Some(stored))?;
     while let Some(line) = lines.next_line()? {
-        let head = Head::of(date, line)?;
+        let head = Head::of(line).ok_or_else(|| damaged(date))?;
         if wanted(&head.meeting, &head.user) {
-            found.push(serde_json::from_slice(line).map_err(|_| damaged(date))?);
+            found.push(LessonEntry::read(line).ok_or_else(|| damaged(date))?);
         }
     }
     Ok(found)
@@ -255,7 +220,7 @@ pub fn all_entries(date: NaiveDate, stored: &[u8], most: usize) -> Result<Option
     let mut bytes = 0;
     let mut lines = Lines::new(date, Some(stored))?;
     while let Some(line) = lines.next_line()? {
-        let mut entry: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        let mut entry = LessonEntry::read(line).ok_or_else(|| damaged(date))?;
         if let Some(last) = entries.last().filter(|last| last.file == entry.file) {
             entry.file = Arc::clone(&last.file);
         }
@@ -341,18 +306,6 @@ impl LessonDayLines {
     }
 }
 
-/// The fields of a line that tables are built from.
-#[derive(Deserialize)]
-struct StoredEntry<'l> {
-    #[serde(borrow)]
-    meeting: Cow<'l, str>,
-    #[serde(borrow)]
-    user: Cow<'l, str>,
-    received_at: DateTime<Utc>,
-    #[serde(default, borrow)]
-    meta: Option<&'l RawValue>,
-}
-
 /// The files of `user_meta` and `hierarchy` for a date; a table without rows has none.
 ///
 /// # Errors
@@ -370,9 +323,9 @@ pub fn build_lesson_tables(
     let (meta_columns, level_columns) = (MetaColumns::of(metas), LevelColumns::of(levels));
     let mut lines = Lines::new(date, stored)?;
     while let Some(line) = lines.next_line()? {
-        let entry: StoredEntry<'_> = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        let entry = StoredEntry::of(line).ok_or_else(|| damaged(date))?;
         // An entry that was taken back stays, so that an older file does not restore it, but it has no rows.
-        let Some(text) = entry.meta.map(RawValue::get) else {
+        let Some(text) = entry.meta else {
             continue;
         };
         let meta = entry::object(text).ok_or_else(|| damaged(date))?;
@@ -513,39 +466,6 @@ fn fault(date: NaiveDate, error: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn line(meeting: &str, user: &str) -> Vec<u8> {
-        let entry = LessonEntry {
-            meeting: meeting.into(),
-            user: user.into(),
-            received_at: DateTime::UNIX_EPOCH,
-            file: "f".into(),
-            line: 1,
-            meta: Some("{}".into()),
-            start: None,
-            known: Default::default(),
-        };
-        entry.line().expect("JSON")
-    }
-
-    #[test]
-    fn a_line_in_another_form_is_found_by_its_ids_too() {
-        let date = "2026-11-22".parse().expect("date");
-        let plain = line("m", "u");
-        assert!(Head::plain(&plain).is_some());
-        for other in [
-            &br#"{"user":"u","meeting":"m"}"#[..],
-            br#"{ "meeting": "m", "user": "u"}"#,
-        ] {
-            assert_eq!(Head::plain(other), None);
-            assert_eq!(
-                Head::of(date, other).expect("a line"),
-                Head::of(date, &plain).expect("a line")
-            );
-        }
-        assert!(Head::of(date, br#"{"meeting":"m""#).is_err());
-    }
 
     #[test]
     fn lesson_data_that_is_no_object_is_damage() {
@@ -562,21 +482,6 @@ mod tests {
             ]
             .map(|read| read.expect_err("damage").kind());
             assert_eq!(kinds, [ErrorKind::Store; 3], "{meta}");
-        }
-    }
-
-    proptest! {
-        /// The reference is the parser of the whole line.
-        #[test]
-        fn the_ids_of_a_line_are_read_as_the_parser_reads_them(
-            meeting in "\\PC{0,12}|[a\"\\\\\u{1}\u{7f}é]{0,6}", user in "\\PC{0,12}|[a\"\\\\\u{1}\u{7f}é]{0,6}",
-        ) {
-            let line = line(&meeting, &user);
-            let parsed: Head<'_> = serde_json::from_slice(&line).expect("JSON");
-            if let Some(plain) = Head::plain(&line) {
-                prop_assert_eq!(&plain, &parsed);
-            }
-            prop_assert_eq!((&*parsed.meeting, &*parsed.user), (&*meeting, &*user));
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod join;
 mod lesson;
 mod lesson_day;
 mod lesson_index;
+mod lesson_line;
 mod levels;
 mod payload;
 mod payloads;

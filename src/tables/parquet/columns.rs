@@ -17,7 +17,6 @@ pub(crate) struct Columns {
     schema: SchemaRef,
     builders: Vec<Builder>,
     rows: usize,
-    bytes: usize,
 }
 
 enum Builder {
@@ -44,7 +43,6 @@ impl Columns {
                 .map(|column| Builder::of(column.kind))
                 .collect(),
             rows: 0,
-            bytes: 0,
         }
     }
 
@@ -57,28 +55,27 @@ impl Columns {
         self.rows
     }
 
-    /// The approximate size of these rows, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Appends a row, which has a cell for each column.
-    pub fn append(&mut self, cells: &[Cell<'_>]) -> Result<(), ArrowError> {
-        debug_assert_eq!(cells.len(), self.builders.len());
-        for (builder, cell) in self.builders.iter_mut().zip(cells) {
-            builder.append(cell)?;
-            self.bytes += size(cell);
+    /// Appends rows. Each has a cell for each column.
+    pub fn append<'v>(&mut self, rows: &[impl AsRef<[Cell<'v>]>]) -> Result<(), ArrowError> {
+        debug_assert!(rows.iter().all(|row| row.as_ref().len() == self.builders.len()));
+        for (index, builder) in self.builders.iter_mut().enumerate() {
+            builder.append_column(index, rows)?;
         }
-        self.rows += 1;
+        self.rows += rows.len();
         Ok(())
     }
 
     /// The rows so far as a batch. The builders are empty afterwards.
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
-        (self.rows, self.bytes) = (0, 0);
+        self.rows = 0;
         let arrays = self.builders.iter_mut().map(Builder::finish).collect();
         RecordBatch::try_new(Arc::clone(&self.schema), arrays)
     }
+}
+
+/// The approximate size of a row in a batch, in bytes.
+pub(super) fn size_of_row(cells: &[Cell<'_>]) -> usize {
+    cells.iter().map(size).sum()
 }
 
 fn size(cell: &Cell<'_>) -> usize {
@@ -144,10 +141,24 @@ impl Builder {
         }
     }
 
+    /// Appends the cells of a column. The texts of the call itself are the same in all rows of a call, so that runs of the
+    /// same text are appended at once.
+    fn append_column<'v>(&mut self, index: usize, rows: &[impl AsRef<[Cell<'v>]>]) -> Result<(), ArrowError> {
+        let Self::Text(builder) = self else {
+            return rows.iter().try_for_each(|row| self.append(&row.as_ref()[index]));
+        };
+        for run in rows.chunk_by(|a, b| is_same_text(&a.as_ref()[index], &b.as_ref()[index])) {
+            match &run[0].as_ref()[index] {
+                Cell::Text(text) => builder.append_value_n(text, run.len()),
+                Cell::Null => builder.append_nulls(run.len()),
+                cell => return Err(misfit(cell)),
+            }
+        }
+        Ok(())
+    }
+
     fn append(&mut self, cell: &Cell<'_>) -> Result<(), ArrowError> {
         match (self, cell) {
-            (Self::Text(builder), Cell::Text(text)) => builder.append_value(text),
-            (Self::Text(builder), Cell::Null) => builder.append_null(),
             (Self::Int(builder), Cell::Int(number)) => builder.append_value(*number),
             (Self::Int(builder), Cell::Null) => builder.append_null(),
             (Self::Double(builder), Cell::Double(number)) => builder.append_value(*number),
@@ -182,17 +193,18 @@ impl Builder {
                 builder.append(true)?;
             }
             (Self::Counts(builder), Cell::Null) => builder.append(false)?,
-            (_, cell) => {
-                let message = format!("a cell does not have the type of its column: {}", kind_of(cell));
-                return Err(ArrowError::SchemaError(message));
-            }
+            (_, cell) => return Err(misfit(cell)),
         }
         Ok(())
     }
 
     fn finish(&mut self) -> ArrayRef {
         match self {
-            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::Text(builder) => {
+                // The next batch has about as many texts of about the same length.
+                let next = StringBuilder::with_capacity(builder.len(), builder.values_slice().len());
+                Arc::new(std::mem::replace(builder, next).finish())
+            }
             Self::Int(builder) => Arc::new(builder.finish()),
             Self::Double(builder) => Arc::new(builder.finish()),
             Self::Bool(builder) => Arc::new(builder.finish()),
@@ -250,6 +262,21 @@ fn append_sessions(builder: &mut ListBuilder<StructBuilder>, sessions: &[Session
     }
     builder.append(true);
     Ok(())
+}
+
+/// True if two cells are null or the very same text, without looking into it.
+fn is_same_text(a: &Cell<'_>, b: &Cell<'_>) -> bool {
+    match (a, b) {
+        (Cell::Text(a), Cell::Text(b)) => std::ptr::eq::<str>(&**a, &**b),
+        (Cell::Null, Cell::Null) => true,
+        _ => false,
+    }
+}
+
+/// The error of a cell that does not fit its column.
+fn misfit(cell: &Cell<'_>) -> ArrowError {
+    let message = format!("a cell does not have the type of its column: {}", kind_of(cell));
+    ArrowError::SchemaError(message)
 }
 
 /// The kind of a cell. A value must not appear in an error.

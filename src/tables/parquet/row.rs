@@ -52,6 +52,12 @@ impl<'v> TableRow<'v> {
     }
 }
 
+impl<'v> AsRef<[Cell<'v>]> for TableRow<'v> {
+    fn as_ref(&self) -> &[Cell<'v>] {
+        &self.cells
+    }
+}
+
 /// The cells of a row: the given columns, all others null.
 pub(crate) fn cells<'v>(
     table: &Table,

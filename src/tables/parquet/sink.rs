@@ -18,7 +18,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
-use super::columns::Columns;
+use super::columns::{Columns, size_of_row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table, Type, builtin};
 use crate::tables::parquet::cell::Cell;
@@ -54,6 +54,8 @@ pub(crate) struct Sink<'t> {
     /// With the descriptions of the columns as they are written.
     table: Cow<'t, Table>,
     columns: Columns,
+    /// The approximate size of the rows in `columns`.
+    bytes: usize,
     extra: Option<usize>,
     writer: Option<ArrowWriter<Vec<u8>>>,
     rows: u64,
@@ -112,6 +114,7 @@ impl<'t> Sink<'t> {
         let described = policy.describe(table);
         Self {
             columns: Columns::new(&described),
+            bytes: 0,
             extra: table.index(builtin::rest::extra),
             writer: None,
             rows: 0,
@@ -127,25 +130,54 @@ impl<'t> Sink<'t> {
 
     /// Appends a row. Rows must come in the order of the table.
     pub fn push(&mut self, row: &mut TableRow<'_>) -> Result<()> {
-        row.seal(self.extra);
-        if let Some(treater) = &self.treater {
-            treater.treat(row)?;
-        }
-        let Some(resorted) = &mut self.resorted else {
-            return self.append(&row.cells);
-        };
-        let cells = std::mem::take(&mut row.cells).into_iter();
-        let sorted = resorted.add(cells.map(Cell::into_owned).collect());
-        sorted.iter().try_for_each(|cells| self.append(cells))
+        self.push_all(std::slice::from_mut(row))
     }
 
-    fn append(&mut self, cells: &[Cell<'_>]) -> Result<()> {
-        self.columns.append(cells).map_err(|error| self.fault(&error))?;
-        self.rows += 1;
-        if self.columns.rows() >= BATCH_ROWS || self.columns.bytes() >= BATCH_BYTES {
-            self.flush()?;
+    /// Appends rows, as [`Sink::push`] does.
+    pub fn push_all(&mut self, rows: &mut [TableRow<'_>]) -> Result<()> {
+        for row in &mut *rows {
+            row.seal(self.extra);
+            if let Some(treater) = &self.treater {
+                treater.treat(row)?;
+            }
+        }
+        let Some(resorted) = &mut self.resorted else {
+            return self.append(rows);
+        };
+        let mut sorted = Vec::new();
+        for row in rows {
+            let cells = std::mem::take(&mut row.cells).into_iter();
+            sorted.extend(resorted.add(cells.map(Cell::into_owned).collect()));
+        }
+        self.append(&sorted)
+    }
+
+    fn append<'v>(&mut self, mut rows: &[impl AsRef<[Cell<'v>]>]) -> Result<()> {
+        while !rows.is_empty() {
+            let (batch, later) = rows.split_at(self.fill(rows));
+            self.columns.append(batch).map_err(|error| self.fault(&error))?;
+            self.rows += batch.len() as u64;
+            if self.is_full(0) {
+                self.flush()?;
+            }
+            rows = later;
         }
         Ok(())
+    }
+
+    /// Counts the bytes of the first rows, up to a full batch, and returns how many they are.
+    fn fill<'v>(&mut self, rows: &[impl AsRef<[Cell<'v>]>]) -> usize {
+        let mut count = 0;
+        while count < rows.len() && !self.is_full(count) {
+            self.bytes += size_of_row(rows[count].as_ref());
+            count += 1;
+        }
+        count
+    }
+
+    /// True if the batch has enough rows to be encoded, with so many more of which only the bytes are counted.
+    fn is_full(&self, more: usize) -> bool {
+        self.columns.rows() + more >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
 
     /// Appends rows that are Arrow already.
@@ -158,7 +190,7 @@ impl<'t> Sink<'t> {
     /// The finished file; none if there are no rows.
     pub fn finish(mut self, key: String) -> Result<Option<TableFile>> {
         let last = self.resorted.as_mut().map(ResortedRows::take);
-        last.iter().flatten().try_for_each(|cells| self.append(cells))?;
+        self.append(&last.unwrap_or_default())?;
         if self.columns.rows() > 0 {
             self.flush()?;
         }
@@ -176,6 +208,7 @@ impl<'t> Sink<'t> {
     }
 
     fn flush(&mut self) -> Result<()> {
+        self.bytes = 0;
         let batch = self.columns.take().map_err(|error| self.fault(&error))?;
         self.write(&batch)
     }

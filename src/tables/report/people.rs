@@ -183,22 +183,15 @@ impl ParticipantMerger {
     pub fn told_apart(&self, rows: &[TableRow<'_>]) -> u64 {
         let mut nobody = 0;
         let mut seen = HashSet::new();
-        for row in rows {
-            if self.is_absent(row) {
-                continue;
-            }
-            match self.is_known(row) {
-                true => {
-                    seen.insert(self.surrogate(row, "", &mut HashMap::new()).0);
+        for row in rows.iter().filter(|row| !self.is_absent(row)) {
+            match self.who(row) {
+                Some((column, _, who)) => {
+                    seen.insert((column, who));
                 }
-                false => nobody += 1,
+                None => nobody += 1,
             }
         }
         seen.len() as u64 + nobody
-    }
-
-    fn is_known(&self, row: &TableRow<'_>) -> bool {
-        self.who(row).is_some()
     }
 
     /// The first column of [`IDENTITY`] that says who a row is about, its name, and its value without differences in how

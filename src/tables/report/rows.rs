@@ -45,9 +45,11 @@ pub(crate) fn rows<'v>(
         Some(_) => Kept::Extra,
         None => outside_of_rows(plan.source),
     };
-    let mut rows = Vec::new();
+    let scopes = [object.into()];
+    let list = path.collection(&scopes).and_then(Node::as_list);
+    let mut rows = Vec::with_capacity(list.map_or(0, <[_]>::len));
     let mut reader = RowReader::default();
-    path.walk(&[object.into()], &mut |scopes| {
+    path.walk(&scopes, &mut |scopes| {
         if !plan.filter.takes(scopes) {
             return;
         }
