@@ -27,7 +27,7 @@ mod webhooks;
 mod support;
 
 /// The measurements by name.
-const PARTS: [&str; 11] = [
+const PARTS: &[&str] = &[
     "night",
     "rooms",
     "lessons",
