@@ -288,6 +288,31 @@ mod tests {
     }
 
     #[test]
+    fn shards_of_one_job_have_one_id_and_those_of_another_have_not() {
+        let date = |text: &str| text.parse::<NaiveDate>().expect("a date");
+        let job = |index, count, change: fn(&mut Job)| {
+            let mut job = Job::over(Command::Backfill, date("2026-11-01"), date("2026-11-09"));
+            job.shard = Shard::new(index, count).map(JobShard::new).ok();
+            change(&mut job);
+            job.shared_id().unwrap_or_default()
+        };
+        let id = job(0, 3, |_| {});
+        assert!(id.starts_with("backfill-2026-11-01-2026-11-09-"), "{id}");
+        assert_eq!(job(2, 3, |_| {}), id);
+        assert_ne!(job(0, 4, |_| {}), id);
+        assert_ne!(job(0, 3, |job| job.force = true), id);
+        assert_ne!(job(0, 3, |job| job.spaces = vec!["s".into()]), id);
+        let named = job(0, 3, |job| {
+            job.shard = Some(JobShard {
+                name: Some("77".into()),
+                ..JobShard::new(Shard { index: 0, count: 3 })
+            })
+        });
+        assert!(named.starts_with("77-"), "{named}");
+        assert_eq!(job(0, 3, |job| job.shard = None), "", "one process does it");
+    }
+
+    #[test]
     fn the_command_line_and_json_name_a_half_alike() {
         for half in [Only::Analytics, Only::Recordings] {
             let cli = half.to_possible_value().expect("a value");

@@ -119,6 +119,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_night_by_shards_is_good_once_the_last_one_has_ended() {
+        let past = Past::new();
+        let shard = |index: u32, last: bool| {
+            move |run: &mut serde_json::Value| {
+                run["shard"] = serde_json::json!({"index": index, "count": 2, "job": "night", "last": last});
+            }
+        };
+        let next = async || {
+            let now = "2026-11-22T10:00:00Z".parse().expect("instant");
+            after_last_night(&past.store, Tz::UTC, now).await.expect("read")
+        };
+        past.put(
+            "run",
+            "2026-11-21T02:00:00Z",
+            "2026-11-20",
+            "done",
+            shard(0, false),
+        )
+        .await;
+        assert_eq!(next().await, None);
+        past.put(
+            "run",
+            "2026-11-21T02:30:00Z",
+            "2026-11-20",
+            "done",
+            shard(1, true),
+        )
+        .await;
+        assert_eq!(next().await, Some(date("2026-11-21")));
+    }
+
+    #[tokio::test]
     async fn a_missed_night_is_found_behind_many_runs_and_one_from_the_future() {
         let past = Past::new();
         past.run("run", "2026-11-15T02:00:00Z", "2026-11-14", "done")

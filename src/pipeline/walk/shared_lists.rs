@@ -197,3 +197,131 @@ pub(super) fn ranks(cuts: &[Vec<(usize, NaiveDate)>; 2]) -> HashMap<(usize, Naiv
     let last = last.iter().map(|place| (*place, 1));
     last.chain(first.iter().map(|place| (*place, -1))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pipeline::job::{Command, Job, JobShard};
+    use crate::pipeline::samples::{date, rules_at};
+    use crate::pipeline::walk::found::SpaceScope;
+    use crate::shard::Shard;
+
+    fn rules() -> JobRules {
+        let shard = Shard::new(1, 3).map(JobShard::new).expect("a shard");
+        rules_at(
+            "2026-11-20T02:00:00Z",
+            &Job {
+                shard: Some(shard),
+                ..Job::over(Command::Backfill, date("2026-11-01"), date("2026-11-09"))
+            },
+        )
+    }
+
+    /// A space whose middle dates are this shard's.
+    fn scope() -> JobScope {
+        let mut space = SpaceScope {
+            id: "s".into(),
+            ..SpaceScope::default()
+        };
+        space.limit_to(Some((date("2026-11-04"), date("2026-11-06"))));
+        JobScope {
+            spaces: vec![space],
+            ..JobScope::default()
+        }
+    }
+
+    fn ask(room: &str, day: &str) -> ListingAsk {
+        ListingAsk {
+            space: 0,
+            room: room.into(),
+            what: ListingKind::Calls { date: date(day) },
+        }
+    }
+
+    fn call(id: &str) -> Call {
+        Call::from_raw(json!({"id": id, "startedAt": "2026-11-04T10:00:00Z"})).expect("a call")
+    }
+
+    #[test]
+    fn only_the_dates_at_the_cuts_are_shared() {
+        let (rules, scope) = (rules(), scope());
+        let [first, last] = cuts(&rules, &scope);
+        let days =
+            |cut: &[(usize, NaiveDate)]| cut.iter().map(|(_, date)| date.to_string()).collect::<Vec<_>>();
+        assert_eq!(days(&first), ["2026-11-03", "2026-11-04"]);
+        assert_eq!(days(&last), ["2026-11-06", "2026-11-07"]);
+        let mut shared = SharedLists::new(&rules, &[first, last]);
+        assert!(matches!(shared.next(ask("a", "2026-11-05")), Next::Send(_)));
+        let records = ListingKind::Records {
+            from: date("2026-11-03"),
+            to: date("2026-11-07"),
+        };
+        let records = ListingAsk {
+            what: records,
+            ..ask("a", "2026-11-04")
+        };
+        assert!(matches!(shared.next(records), Next::Send(_)));
+        let whole = rules_at(
+            "2026-11-20T02:00:00Z",
+            &Job::over(Command::Backfill, date("2026-11-01"), date("2026-11-09")),
+        );
+        let mut alone = scope;
+        alone.spaces[0].dates = None;
+        assert!(
+            cuts(&whole, &alone).iter().all(Vec::is_empty),
+            "a job without shards has no cuts"
+        );
+    }
+
+    #[test]
+    fn what_another_shard_has_listed_is_not_asked_for() {
+        let (rules, scope) = (rules(), scope());
+        let mut shared = SharedLists::new(&rules, &cuts(&rules, &scope));
+        assert!(matches!(shared.next(ask("a", "2026-11-04")), Next::Read));
+        assert!(matches!(shared.next(ask("b", "2026-11-04")), Next::Wait));
+        let rooms = [(RoomId::from("a"), vec![call("c").raw])];
+        let waiting = shared.take_read(0, date("2026-11-04"), Some(rooms.into()));
+        assert_eq!(waiting.len(), 2);
+        let mut next = waiting.into_iter().map(|ask| shared.next(ask));
+        let Some(Next::Answered(of, ListingAnswer::Calls { listing, .. })) = next.next() else {
+            panic!("the room that was listed is answered");
+        };
+        assert_eq!(
+            (of.room.as_str(), listing.items, listing.gap),
+            ("a", vec![call("c")], None)
+        );
+        assert!(
+            matches!(next.next(), Some(Next::Send(_))),
+            "a room that was not listed is asked"
+        );
+    }
+
+    #[test]
+    fn a_date_is_kept_once_with_the_answers_that_have_no_fault() {
+        let (rules, scope) = (rules(), scope());
+        let mut shared = SharedLists::new(&rules, &cuts(&rules, &scope));
+        let day = date("2026-11-04");
+        shared.next(ask("a", "2026-11-04"));
+        shared.take_read(0, day, None);
+        let answer = |listing| ListingAnswer::Calls { date: day, listing };
+        shared.note(&ask("a", "2026-11-04"), &answer(Listing::whole(vec![call("c")])));
+        let faulty = Listing {
+            unidentified: 1,
+            ..Listing::whole(vec![call("d")])
+        };
+        shared.note(&ask("b", "2026-11-04"), &answer(faulty));
+        assert!(shared.take_answered(|_, _| false).is_empty());
+        let kept = shared.take_answered(|space, date| (space, date) == (0, day));
+        let [(0, kept_day, rooms)] = &kept[..] else {
+            panic!("one date: {}", kept.len())
+        };
+        assert_eq!(
+            (*kept_day, rooms.keys().map(RoomId::as_str).collect::<Vec<_>>()),
+            (day, vec!["a"])
+        );
+        assert!(shared.take_answered(|_, _| true).is_empty(), "once");
+        assert!(matches!(shared.next(ask("b", "2026-11-04")), Next::Send(_)));
+    }
+}

@@ -379,7 +379,8 @@ async fn shards_verify_each_day_once_and_find_what_one_verification_finds() {
             days += part.counts.days;
         }
         let mut expected = named(&whole);
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         assert_eq!((found, days), (expected, whole.counts.days), "{count} shards");
     }
 }
