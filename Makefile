@@ -81,6 +81,8 @@ HISTORIES ?= 200
 .PHONY: soak
 soak: tools ## Kill, break and race the program HISTORIES times (200); lines that begin with SOAK give the results
 	TELELAKE_SOAK=$(HISTORIES) $(CARGO) test --locked --release --test it -- reliability:: soak:: --nocapture --test-threads=1
+	@if command -v slurmctld >/dev/null && [ "$$(id -u)" = 0 ]; then $(MAKE) slurm; \
+	else echo "SOAK slurm: needs root and Debian's slurm-wlm and munge; the tests start tasks with its variables instead"; fi
 
 .PHONY: slurm
 slurm: tools ## Run deploy/slurm/ in a real Slurm of one node (needs root, Debian's slurm-wlm and munge)

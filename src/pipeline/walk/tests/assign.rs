@@ -10,7 +10,6 @@ use serde_json::json;
 use super::one_room;
 use crate::api::{Call, Gap, Item, Listing, Record};
 use crate::ids::{CallId, RoomId};
-use crate::json::Repairs;
 use crate::pipeline::job::Only;
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::samples::{
@@ -25,17 +24,6 @@ use crate::{Error, ErrorKind};
 
 fn window() -> (chrono::NaiveDate, chrono::NaiveDate) {
     (date(DATE), date(DATE))
-}
-
-fn listing<T>(items: Vec<T>) -> Listing<T> {
-    Listing {
-        items,
-        total: None,
-        gap: None,
-        unidentified: 0,
-        other_ids: 0,
-        repairs: Repairs::default(),
-    }
 }
 
 fn calls_ask(text: &str) -> ListingAsk {
@@ -65,7 +53,7 @@ fn days_of(
     let answer = ListingAnswer::Records {
         from,
         to,
-        listing: listing(records),
+        listing: Listing::whole(records),
     };
     assigner.add(scope, &ask, answer, &mut summary);
     let known = known
@@ -80,7 +68,7 @@ fn add_calls(assigner: &mut DayAssigner<'_>, scope: &JobScope, text: &str, calls
     let mut summary = Summary::new(&rules().job, Tz::UTC, rules().now);
     let answer = ListingAnswer::Calls {
         date: date(text),
-        listing: listing(calls),
+        listing: Listing::whole(calls),
     };
     assigner.add(scope, &calls_ask(text), answer, &mut summary)
 }
@@ -232,7 +220,7 @@ fn a_room_that_gave_no_answer_on_a_date_or_beside_it_is_missed() {
             date: date(text),
             listing: Listing {
                 gap: Some(Gap::Unsettled),
-                ..listing(vec![])
+                ..Listing::whole(vec![])
             },
         };
         let (day, _) = day_after(text, Ok(gap), &GoneDays::new());
@@ -241,7 +229,7 @@ fn a_room_that_gave_no_answer_on_a_date_or_beside_it_is_missed() {
 }
 
 #[test]
-fn a_refused_gone_room_is_named_with_the_reason_and_is_no_failed_listing() {
+fn a_refused_gone_room_is_named_with_the_reason_and_is_no_failed_Listing::whole() {
     let gone: GoneDays = [((0, RoomId::from("r")), [date(DATE)].into_iter().collect())]
         .into_iter()
         .collect();
