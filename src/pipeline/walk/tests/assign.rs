@@ -229,7 +229,7 @@ fn a_room_that_gave_no_answer_on_a_date_or_beside_it_is_missed() {
 }
 
 #[test]
-fn a_refused_gone_room_is_named_with_the_reason_and_is_no_failed_Listing::whole() {
+fn a_refused_gone_room_is_named_with_the_reason_and_is_no_failed_listing() {
     let gone: GoneDays = [((0, RoomId::from("r")), [date(DATE)].into_iter().collect())]
         .into_iter()
         .collect();
