@@ -94,7 +94,8 @@ def test_the_dag_has_no_error(airflow):
     assert "No data found" in airflow.cli("dags", "list-import-errors")
 
 
-def test_each_day_of_the_plan_is_a_task_and_two_of_them_are_tried_again(done, proxy):
+def test_each_day_of_the_plan_is_a_task_and_two_of_them_are_tried_again(done, airflow, proxy):
+    assert airflow.query("SELECT DISTINCT pool FROM task_instance") == [("telelake_api",)]
     assert done["plan"] == [("success", 1)]
     tries = [2 if at in (2, 9) else 1 for at in range(school.DATES * school.SPACES)]
     assert done["day"] == [("success", count) for count in tries]
