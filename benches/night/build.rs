@@ -156,16 +156,11 @@ fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_763_805_600, 0).unwrap()
 }
 
-fn at(seconds: usize) -> String {
-    let seconds = i64::try_from(seconds).unwrap_or_default();
-    (start() + TimeDelta::seconds(seconds)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
-
 /// A day whose calls are landed and not built, and their reports, each with a meeting of its own.
 fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>) {
     let mut day = Manifest::new(start.date_naive(), "60d55c0eb9ef88ab17b0aabb");
     day.rooms.insert("room".into(), RoomEntry::default());
-    let (template, mut reports) = (report().to_string(), BTreeMap::new());
+    let (template, mut reports) = (report(start).to_string(), BTreeMap::new());
     for number in 0..calls {
         let id = format!("call{number:05}");
         let report = Bytes::from(template.replace(MEETING, &meeting_id(day.date, number)));
@@ -202,7 +197,12 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>
     (day, reports)
 }
 
-fn report() -> Value {
+/// The report of a call that began at `start`.
+fn report(start: DateTime<Utc>) -> Value {
+    let at = |seconds: usize| {
+        let seconds = i64::try_from(seconds).unwrap_or_default();
+        (start + TimeDelta::seconds(seconds)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+    };
     let id = |number: usize| format!("62b0e25e3dc082dc75{:06x}", number);
     let participants = (0..PARTICIPANTS).map(|n| {
         let sessions = (0..3).map(|s| json!({"joinedAt": at(n + s * 1000), "leftAt": at(n + s * 1000 + 900)}));

@@ -1,9 +1,10 @@
 //! Instants in the notations that the vendor, the schools' systems and other platforms write. Pure.
 
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
+use super::moment::{Moment, plain_moment, plain_time};
 use super::{Reading, Scalar};
 
 /// The first epoch number that is read as milliseconds, because as seconds it would lie beyond the year 5138.
@@ -126,35 +127,6 @@ impl Format {
             false => parsed.to_naive_time().ok()?,
         };
         Some(Moment::Local(date.and_time(time)))
-    }
-}
-
-/// A point in time, as far as a text states it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Moment {
-    Utc(DateTime<Utc>),
-    /// A date and a time without a zone.
-    Local(NaiveDateTime),
-}
-
-impl Moment {
-    /// The instant, if a time without a zone is in `zone`. If the clocks were set back, it is the first of the two
-    /// possible instants; if they were set forward over it, it is what a clock shows that was not set.
-    fn utc(self, zone: Tz) -> DateTime<Utc> {
-        /// No clock is set by more than this.
-        const LONGEST_GAP: TimeDelta = TimeDelta::days(2);
-        let local = match self {
-            Self::Utc(instant) => return instant,
-            Self::Local(local) if zone == Tz::UTC => return local.and_utc(),
-            Self::Local(local) => local,
-        };
-        let known = zone.from_local_datetime(&local).earliest().or_else(|| {
-            let before = local.checked_sub_signed(LONGEST_GAP)?;
-            zone.from_local_datetime(&before)
-                .earliest()?
-                .checked_add_signed(LONGEST_GAP)
-        });
-        known.map_or_else(|| local.and_utc(), |instant| instant.to_utc())
     }
 }
 
@@ -303,55 +275,6 @@ fn time_text(text: &str) -> Option<NaiveTime> {
             .iter()
             .find_map(|form| NaiveTime::parse_from_str(text, form).ok())
     })
-}
-
-/// The two most common forms of a time, without a parser of formats.
-fn plain_time(text: &[u8]) -> Option<NaiveTime> {
-    let (hour, minute, second) = match *text {
-        [h, i, b':', m, n] => (pair(h, i), pair(m, n), Some(0)),
-        [h, i, b':', m, n, b':', s, t] => (pair(h, i), pair(m, n), pair(s, t)),
-        _ => return None,
-    };
-    NaiveTime::from_hms_opt(hour?, minute?, second?)
-}
-
-/// The most common forms of an instant: `YYYY-MM-DD HH:MM[:SS]`, also with `T`, and with `Z` behind seconds and their fraction.
-fn plain_moment(text: &str) -> Option<Moment> {
-    let (date, rest) = text.as_bytes().split_at_checked(11)?;
-    let &[c, y, e, a, b'-', m, n, b'-', d, f, b' ' | b'T'] = date else {
-        return None;
-    };
-    let year = pair(c, y)? * 100 + pair(e, a)?;
-    let date = NaiveDate::from_ymd_opt(year.try_into().ok()?, pair(m, n)?, pair(d, f)?)?;
-    Some(match rest.len() {
-        ..9 => Moment::Local(date.and_time(plain_time(rest)?)),
-        9.. => {
-            let (time, fraction) = rest.strip_suffix(b"Z")?.split_at_checked(8)?;
-            let time = plain_time(time)?.with_nanosecond(nanoseconds(fraction)?)?;
-            Moment::Utc(date.and_time(time).and_utc())
-        }
-    })
-}
-
-/// The nanoseconds of a fraction of a second, which begins with a dot; 0 if there is none.
-fn nanoseconds(fraction: &[u8]) -> Option<u32> {
-    let digits = match fraction {
-        [] => return Some(0),
-        [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => digits,
-        _ => return None,
-    };
-    let padding = std::iter::repeat_n(&b'0', 9 - digits.len());
-    digits.iter().chain(padding).try_fold(0, |number, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number * 10 + u32::from(digit - b'0'))
-    })
-}
-
-/// The number of two digits.
-fn pair(tens: u8, ones: u8) -> Option<u32> {
-    let is_number = tens.is_ascii_digit() && ones.is_ascii_digit();
-    is_number.then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
 }
 
 /// An instant as seconds or milliseconds since the epoch, if it lies in a year of [`is_sane`].

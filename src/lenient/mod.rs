@@ -6,6 +6,7 @@
 
 mod duration;
 mod instant;
+mod moment;
 
 use serde_json::{Number, Value};
 

@@ -32,6 +32,7 @@ impl Lookups {
         scopes: &[Scope<'n, 'v>],
     ) -> Option<Cow<'n, Node<'v>>> {
         let by = first(&plan.by, scopes)?;
+        let by = &*by.to_text()?;
         let list = plan.find.collection(scopes)?;
         let found = match list {
             Node::List(elements) if elements.len() > MOST_SEARCHED => {
@@ -40,16 +41,16 @@ impl Lookups {
                     let by_key = index(plan, elements);
                     self.0.insert(column, ListIndex { address, by_key });
                 }
-                let at = self.0.get(&column)?.by_key.get(&*by.to_text()?)?;
+                let at = self.0.get(&column)?.by_key.get(by)?;
                 Scope::from(elements.get(*at)?)
             }
             Node::List(elements) => elements
                 .iter()
                 .map(Scope::from)
-                .find(|scope| is_it(plan, scope, &by))?,
+                .find(|scope| is_it(plan, scope, by))?,
             Node::Object(object) => {
                 let mut entries = object.entries().map(|(key, node)| Scope { node, key: Some(key) });
-                entries.find(|scope| is_it(plan, scope, &by))?
+                entries.find(|scope| is_it(plan, scope, by))?
             }
             _ => return None,
         };
@@ -70,11 +71,11 @@ fn index(plan: &LookupPlan, elements: &[Node<'_>]) -> HashMap<String, usize> {
     by_key
 }
 
-/// True if one of an element's keys equals a value, as text or as a number.
-fn is_it(plan: &LookupPlan, element: &Scope<'_, '_>, by: &Node<'_>) -> bool {
+/// True if one of an element's keys is a text, or a number or truth value with these digits or letters.
+fn is_it(plan: &LookupPlan, element: &Scope<'_, '_>, by: &str) -> bool {
     let scopes = [*element];
     let mut keys = plan.key.iter().filter_map(|path| path.value(&scopes));
-    keys.any(|key| key.to_text().is_some_and(|key| by.to_text() == Some(key)))
+    keys.any(|key| key.to_text().as_deref() == Some(by))
 }
 
 /// The first value that exists and is not null.

@@ -15,6 +15,9 @@ use crate::lenient::{self, Scalar};
 /// Objects with more fields are sorted, so that a hostile object does not cost a linear search for each row.
 const SMALL: usize = 32;
 
+/// The fields for which an object has room at once: most objects of a report have no more.
+const FIELDS: usize = 4;
+
 /// The bytes for which an object's JSON has room at once.
 const USUAL_BYTES: usize = 512;
 
@@ -42,6 +45,10 @@ pub(crate) struct JsonObject<'v>(Vec<(Cow<'v, str>, Node<'v>)>);
 
 impl<'v> JsonObject<'v> {
     fn new(mut fields: Vec<(Cow<'v, str>, Node<'v>)>) -> Self {
+        // A report has hundreds of thousands of objects, and much spare capacity in each would be most of its memory.
+        if fields.capacity() > fields.len() + fields.len() / 2 + FIELDS / 2 {
+            fields.shrink_to_fit();
+        }
         if fields.len() > SMALL {
             // The sort is stable, so that the last of equal names comes first after the reversal.
             fields.reverse();
@@ -252,30 +259,13 @@ impl Serialize for JsonObject<'_> {
 
 impl<'de: 'v, 'v> Deserialize<'de> for Node<'v> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Tree(&mut Open::default()).deserialize(deserializer)
+        deserializer.deserialize_any(Tree)
     }
 }
 
-/// The elements of the lists, and the fields of the objects, whose end was not read yet. A report has hundreds of thousands of
-/// objects, and growing each or giving it spare room would cost much time or most of the memory. Therefore each is made at its
-/// end, when its size is known.
-#[derive(Default)]
-struct Open<'v> {
-    elements: Vec<Node<'v>>,
-    fields: Vec<(Cow<'v, str>, Node<'v>)>,
-}
+struct Tree;
 
-struct Tree<'o, 'v>(&'o mut Open<'v>);
-
-impl<'de> DeserializeSeed<'de> for Tree<'_, 'de> {
-    type Value = Node<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tree<'_, 'de> {
+impl<'de> Visitor<'de> for Tree {
     type Value = Node<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -315,20 +305,19 @@ impl<'de> Visitor<'de> for Tree<'_, 'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Node<'de>, A::Error> {
-        let begin = self.0.elements.len();
-        while let Some(element) = elements.next_element_seed(Tree(self.0))? {
-            self.0.elements.push(element);
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element()? {
+            list.push(element);
         }
-        Ok(Node::List(self.0.elements.drain(begin..).collect()))
+        Ok(Node::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
-        let begin = self.0.fields.len();
+        let mut fields = Vec::with_capacity(FIELDS);
         while let Some(name) = map.next_key_seed(Name)? {
-            let value = map.next_value_seed(Tree(self.0))?;
-            self.0.fields.push((name, value));
+            fields.push((name, map.next_value()?));
         }
-        Ok(Node::Object(self.0.fields.drain(begin..).collect()))
+        Ok(Node::Object(JsonObject::new(fields)))
     }
 }
 
