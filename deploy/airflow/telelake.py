@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, CronTriggerTimetable, Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 # The program: its path, or a name on the workers' $PATH.
@@ -73,7 +73,8 @@ def environment(day: dict) -> dict[str, str]:
 with DAG(
     dag_id="telelake",
     description="Exports lessons into the lake: a task for each date and space that has something to do",
-    schedule="0 3 * * *",
+    # The trigger timetable: the logical date is the time of the run, whatever `create_cron_data_intervals` says.
+    schedule=CronTriggerTimetable("0 3 * * *", timezone=TIMEZONE),
     start_date=datetime(2025, 1, 1, tzinfo=ZoneInfo(TIMEZONE)),
     # A night looks back by itself. For longer ranges, trigger the DAG with `from` and `to`.
     catchup=False,

@@ -12,11 +12,14 @@
 #SBATCH --signal=B:TERM@15
 set -u
 telelake --quiet --log-format json backfill --shard auto --from "$1" --to "$2" --yes &
-trap 'kill -TERM $!' TERM
-# The trap ends the first wait.
-while kill -0 $! 2>/dev/null; do wait $!; status=$?; done
-# 1 and 3 (done in part) are tried again, up to three times. 2 and 4 need a person first.
-if { [ "$status" = 1 ] || [ "$status" = 3 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ]; then
+program=$!
+trap 'kill -TERM $program' TERM
+wait $program
+status=$?
+# A signal ends the first wait.
+while kill -0 $program 2>/dev/null; do wait $program; status=$?; done
+# 1, 3 (done in part) and 4 (out of reach) are tried again, up to three times. 2 needs a person first.
+if { [ "$status" = 1 ] || [ "$status" = 3 ] || [ "$status" = 4 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

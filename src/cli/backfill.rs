@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     space: Vec<String>,
     /// Only this room; can be repeated
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "shard")]
     room: Vec<String>,
     /// Only this half of the work
     #[arg(long, value_name = "HALF")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 
 use super::engine::EngineArgs;
 use super::{CommandContext, LogFormat, dates, output, result_line, shard};
@@ -33,12 +33,13 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<u8> {
     let today = dates::today(config.timezone);
     let shard = args.shard.read(context)?;
     let job = match args.date {
-        Some(date) => {
+        // Yesterday's run is the nightly one, also if the engine names the date: it makes up nights that were missed.
+        Some(date) if date + Days::new(1) != today => {
             dates::check_job(date, date, today)?;
             let (from, to) = nightly(Some(date), today, config.export.lookback_days);
             Job::nightly(from.max(dates::FIRST), to)
         }
-        None => {
+        _ => {
             let store = store::open(&config.store).await?;
             nightly_job(&config, &*store, chrono::Utc::now()).await?
         }

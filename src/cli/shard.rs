@@ -80,10 +80,11 @@ fn of_engine(get: impl Fn(&str) -> Option<String>) -> std::result::Result<(Shard
         return Ok((shard, name));
     }
     if let Some(task) = number("SLURM_ARRAY_TASK_ID")? {
+        let all = number("SLURM_ARRAY_TASK_COUNT")?;
         let first = match number(SHARDS)? {
-            // Tasks that are submitted again alone keep their numbers.
-            Some(_) => 0,
-            None => number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0),
+            // Tasks that are submitted again alone keep their numbers, which then begin at 0.
+            Some(count) if all != Some(count) => 0,
+            _ => number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0),
         };
         if number("SLURM_ARRAY_TASK_STEP")?.is_some_and(|step| step > 1) {
             return Err(

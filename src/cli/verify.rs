@@ -55,6 +55,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         deep: args.deep,
         rebuild: args.rebuild,
         shard,
+        only_dates: false,
     };
     let verified = match args.repair {
         true => Box::pin(verifier.repair(options)).await,

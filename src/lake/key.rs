@@ -79,6 +79,8 @@ pub const TABLE_INDEXES: &str = "_telelake/index/tables/";
 pub const SHARDS: &str = "_telelake/shards/";
 /// The requests of each date, counted against `api.requests_per_day`.
 pub const REQUESTS: &str = "_telelake/requests/";
+/// The dates from which backfills go on that have spent a budget.
+pub const RESUMES: &str = "_telelake/requests/resume.json";
 /// The Delta Lake tables. They are made from the other tables and can be removed at any time.
 pub const DELTA: &str = "delta/";
 /// The memory of retention: up to which dates data was deleted.
@@ -210,14 +212,19 @@ pub fn lease(id: &str) -> String {
     format!("{LEASES}{}", segment(id))
 }
 
+/// The folder of a job that several processes do.
+pub fn shard_folder(job: &str) -> String {
+    format!("{SHARDS}{}/", segment(job))
+}
+
 /// The note that a shard of a job has begun.
 pub fn shard(job: &str, index: u32) -> String {
-    format!("{SHARDS}{}/{index}.json", segment(job))
+    format!("{}{index}.json", shard_folder(job))
 }
 
 /// The shards of a job that have ended.
 pub fn ended_shards(job: &str) -> String {
-    format!("{SHARDS}{}/ended.json", segment(job))
+    format!("{}ended.json", shard_folder(job))
 }
 
 /// The calls of a space and date as a shard of a job listed them.
@@ -227,7 +234,7 @@ pub fn shared_list(job: &str, date: NaiveDate, space: &SpaceId) -> String {
 
 /// The listings that the shards of a job share.
 pub fn shared_lists(job: &str) -> String {
-    format!("{SHARDS}{}/lists/", segment(job))
+    format!("{}lists/", shard_folder(job))
 }
 
 /// The count of a date's requests.

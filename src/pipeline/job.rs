@@ -187,16 +187,28 @@ impl Job {
         }
     }
 
-    /// The id of the job that the shards have in common; `None` for a job that one process does.
-    pub(crate) fn shared_id(&self) -> Option<String> {
-        let JobShard {
-            shard,
-            name,
-            recorded,
-        } = self.shard.as_ref()?;
+    /// An id of what the job is, the same whenever it is given, and another one for each shard.
+    pub(crate) fn id(&self) -> String {
         let what = (
             (self.command.name(), self.from, self.to, self.only, self.force),
-            (&self.spaces, &self.rooms, shard.count, name, recorded),
+            (
+                &self.spaces,
+                &self.rooms,
+                &self.calls,
+                &self.records,
+                self.shard(),
+            ),
+        );
+        hex::encode(&Sha256::digest(format!("{what:?}"))[..8])
+    }
+
+    /// The id that the shards of the job have in common; `None` for a job that one process does. Shards with different plans
+    /// have one id too, so that it is noticed.
+    pub(crate) fn shared_id(&self) -> Option<String> {
+        let JobShard { shard, name, .. } = self.shard.as_ref()?;
+        let what = (
+            (self.command.name(), self.from, self.to, self.only, self.force),
+            (&self.spaces, &self.rooms, shard.count, name),
         );
         let digest = hex::encode(&Sha256::digest(format!("{what:?}"))[..4]);
         let title = match name {

@@ -46,6 +46,7 @@ use crate::shard::Shard;
 use crate::store::ListedObject;
 use crate::{Error, ErrorKind, Result, task};
 
+use assignment::Assignment;
 pub use assignment::RecordedBytes;
 pub(crate) use cutoffs::DataKind;
 pub use delta::DeltaUpdater;
@@ -281,8 +282,22 @@ impl Exporter {
         };
         budget.begin().await;
         let done = self.work(job, extent, summary).await;
+        budget.note_progress(job, summary.resume_at).await;
         budget.end().await;
         done
+    }
+
+    /// The date from which a backfill goes on that has spent a budget before.
+    async fn resumed(&self, job: &Job, summary: &mut Summary) -> Result<Option<NaiveDate>> {
+        let Some(budget) = &self.context.run.budget else {
+            return Ok(None);
+        };
+        let from = budget.resume_at(job).await?;
+        if let Some(from) = from {
+            tracing::info!(%from, "the earlier dates were done before the budget of requests was spent");
+            summary.resume_at = Some(from);
+        }
+        Ok(from)
     }
 
     async fn work(&self, job: &Job, extent: Extent, summary: &mut Summary) -> Result<()> {
@@ -299,11 +314,10 @@ impl Exporter {
         if !context.run.cancel.is_cancelled() {
             lake_state::catalog::update(context, &scope, job.shard(), summary).await;
         }
-        if let Some(assignment) = &scope.assignment
-            && !is_lost
-            && !context.run.cancel.is_cancelled()
-        {
-            lake_state::shards::end(&context.run, assignment.digest(), summary).await?;
+        if job.shard.is_some() && !is_lost && !context.run.cancel.is_cancelled() {
+            // Without an assignment all dates of the job are older than the tables are kept.
+            let assignment = scope.assignment.as_ref().map(Assignment::digest);
+            lake_state::shards::end(&context.run, assignment.unwrap_or_default(), summary).await?;
             // The other shards have imported and built meanwhile.
             context.run.lessons.read_all_again().await;
         }
@@ -330,8 +344,8 @@ impl Exporter {
             lake_state::day_index::update(run, job).await;
             delta::update(run, summary).await;
         }
-        if let Some(shard) = &summary.shard {
-            lake_state::shards::tidy(run, &shard.job).await;
+        if extent == Extent::Whole {
+            lake_state::shards::tidy(run, summary.shard.as_ref()).await;
         }
     }
 
@@ -371,7 +385,11 @@ impl Exporter {
             return Ok((walk.scope, false));
         }
         let (from, to) = walk.scope.dates((job.from, job.to));
-        let mut windows = windows(from, to).peekable();
+        let from = self
+            .resumed(&job, summary)
+            .await?
+            .map_or(from, |date| date.clamp(from, to));
+        let mut windows = windows(from, to, context.run.budget.is_some()).peekable();
         let (mut reached, mut is_lost) = (false, false);
         while let Some(window) = windows.next() {
             // The open days are listed with the first window, so that a run over one date is one listing.
@@ -391,7 +409,9 @@ impl Exporter {
                 break;
             }
         }
-        if !reached && !is_lost && !context.run.cancel.is_cancelled() {
+        // What a shard could not reach is named in its failures, and the job goes on with the other shards.
+        let is_shard = walk.scope.assignment.is_some();
+        if !reached && !is_lost && !is_shard && !context.run.cancel.is_cancelled() {
             return Err(summary.nothing_reached());
         }
         Ok((walk.scope, is_lost))

@@ -56,6 +56,7 @@ async fn after_last_night(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Re
 fn is_good_night(run: &Summary, zone: Tz) -> bool {
     run.is_of(Command::Run)
         && run.ends_job()
+        && !run.lacks_days()
         && run.to + Days::new(1) == lake::date_of(run.started_at, zone)
         // A run that was stopped, or ended early because the API was lost, may have left dates out.
         && !run.interrupted

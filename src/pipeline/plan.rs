@@ -97,7 +97,7 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
     walk.scope.leave_out_others(&rules, &mut Vec::new());
     reached |= walk.scope.is_part() && walk.scope.spaces.is_empty();
     let (from, to) = walk.scope.dates((job.from, job.to));
-    for window in windows(from, to) {
+    for window in windows(from, to, false) {
         let (sender, mut todo) = mpsc::unbounded_channel();
         reached |= walk.window(window, &[], &sender, &mut summary).await?.reached;
         drop(sender);

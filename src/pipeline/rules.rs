@@ -97,8 +97,13 @@ impl JobRules {
 
     /// True if a date is over and its last calls have settled.
     pub fn is_settled(&self, date: NaiveDate) -> bool {
+        self.is_settled_at(date, self.now)
+    }
+
+    /// True if a date was over at an instant and its last calls had settled.
+    pub fn is_settled_at(&self, date: NaiveDate, at: DateTime<Utc>) -> bool {
         let end = lake::end_of(date, self.zone).checked_add_signed(self.settle);
-        end.is_some_and(|end| end <= self.now)
+        end.is_some_and(|end| end <= at)
     }
 
     /// True if a day no longer waits for rooms that the API does not list any more.

@@ -243,7 +243,7 @@ impl RunContext {
     /// The reason why the run was stopped. Somebody who cancelled it goes before a budget that is spent.
     fn reason(&self) -> Option<StopReason> {
         let given = self.stop.as_ref().and_then(Stop::reason);
-        given.or_else(|| Some(StopReason::BudgetSpent(self.budget.as_ref()?.spent()?)))
+        given.or_else(|| self.budget.as_ref()?.spent())
     }
 
     /// Writes an object.

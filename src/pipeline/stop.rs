@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -10,8 +11,13 @@ use tokio_util::sync::CancellationToken;
 pub enum StopReason {
     /// Somebody cancelled it; the text says who.
     Cancelled(String),
-    /// The budget of requests is spent; the text says so, and when it goes on.
-    BudgetSpent(String),
+    /// The budget of requests is spent.
+    BudgetSpent {
+        /// The text says so, and when it goes on.
+        why: String,
+        /// The time from which requests are sent again.
+        until: DateTime<Utc>,
+    },
     /// It makes way for the scheduled run, and resumes after it.
     MadeWay,
 }

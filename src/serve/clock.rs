@@ -39,7 +39,10 @@ pub async fn is_missed(config: &Config, store: &dyn Store, now: DateTime<Utc>) -
         return Ok(false);
     };
     let makes_up = |run: &Summary| {
-        run.is_of(Command::Run) && !run.interrupted && matches!(run.outcome, Outcome::Done | Outcome::Partial)
+        run.is_of(Command::Run)
+            && run.ends_job()
+            && !run.interrupted
+            && matches!(run.outcome, Outcome::Done | Outcome::Partial)
     };
     let made_up = find_run(store, Some(due), now, makes_up).await?;
     Ok(made_up.is_none())

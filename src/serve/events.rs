@@ -231,6 +231,12 @@ impl Events {
         inner.count();
     }
 
+    /// Lets events wait for a time. It counts as no attempt.
+    pub fn postpone(&self, events: Vec<WaitingEvent>, until: DateTime<Utc>) {
+        let postponed = events.into_iter().map(|one| WaitingEvent { due: until, ..one });
+        self.put_back(postponed.collect());
+    }
+
     /// Refuses further events; those in flight are still written.
     pub fn close(&self) {
         *self.journal.lock() = None;

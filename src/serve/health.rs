@@ -142,7 +142,8 @@ impl Health {
     /// Any error of the store.
     pub async fn remember(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
         let since = Some(now - LONGEST_MEMORY);
-        let is_over = |run: &Summary| run.is_of(Command::Run) && run.outcome != Outcome::Running;
+        let is_over =
+            |run: &Summary| run.is_of(Command::Run) && run.ends_job() && run.outcome != Outcome::Running;
         let last = find_run(store, since, now, is_over).await?;
         let not_done = std::sync::atomic::AtomicI64::new(0);
         // Runs come latest first.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
@@ -59,9 +59,24 @@ pub(super) struct Workers {
     pub pending: PendingItems,
     /// The lane that works holds this lock if the store has no conditional writes.
     pub single_lane: Mutex<()>,
+    /// The time before which no job begins, because the budget of requests is spent.
+    requests_from: parking_lot::Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Workers {
+    /// Lets no job begin before a time.
+    fn wait_for_budget(&self, until: Option<DateTime<Utc>>) {
+        if until.is_some() {
+            *self.requests_from.lock() = until;
+        }
+    }
+
+    /// The time until the budget of requests is there again.
+    fn without_budget(&self) -> Option<Duration> {
+        let until = (*self.requests_from.lock())?;
+        (until - Utc::now()).to_std().ok().filter(|left| !left.is_zero())
+    }
+
     /// Workers on the queue and the events of `jobs`.
     pub fn new(
         jobs: &Jobs,
@@ -82,6 +97,7 @@ impl Workers {
             running: Arc::clone(&jobs.running),
             pending: PendingItems::new(Arc::clone(&jobs.store), jobs.config.timezone),
             single_lane: Mutex::default(),
+            requests_from: parking_lot::Mutex::default(),
         }
     }
 }
@@ -92,6 +108,11 @@ pub(super) async fn run_main(workers: &Workers) {
         METRICS.turned("runs");
         if workers.cancel.is_cancelled() {
             return;
+        }
+        if let Some(left) = workers.without_budget() {
+            let waiting = tokio::time::sleep(left.min(SOMETIMES));
+            workers.cancel.run_until_cancelled(waiting).await;
+            continue;
         }
         let Some((work, stop)) = workers.queue.pop(&workers.cancel) else {
             let woken = workers.queue.wake.notified();
@@ -116,13 +137,15 @@ pub(super) async fn do_work(workers: &Workers, work: Work, stop: &Stop) -> ExitS
     };
     // Work that had ended before it was asked to stop is done.
     let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
-    let goes_on = stopped && !stop.is_cancelled();
+    let spent_until = outcome.as_ref().ok().and_then(|summary| summary.requests_from);
+    workers.wait_for_budget(spent_until);
+    let goes_on = (stopped || spent_until.is_some()) && !stop.is_cancelled();
     workers.health.note_work(&outcome);
     // Note the run before the notification, which may take a while.
     if command == Command::Run {
         workers.health.note_run(&outcome);
     }
-    let made_way = goes_on && !workers.cancel.is_cancelled();
+    let made_way = stopped && goes_on && !workers.cancel.is_cancelled();
     if !made_way {
         let notifier = &workers.notifier;
         notifier
@@ -290,6 +313,11 @@ async fn look_in_on(workers: &Workers, date: NaiveDate, events: Vec<WaitingEvent
     workers.health.note_work(&outcome);
     if workers.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
         workers.events.put_back(events);
+        return false;
+    }
+    if let Some(until) = outcome.as_ref().ok().and_then(|summary| summary.requests_from) {
+        workers.wait_for_budget(Some(until));
+        workers.events.postpone(events, until);
         return false;
     }
     let (done, failed) = match &outcome {

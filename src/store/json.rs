@@ -1,16 +1,21 @@
 //! The program's own objects: JSON in the store, read and written with their versions.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Condition, OptionalExt, Store, Version};
+use crate::backoff::Backoff;
 use crate::lake::{self, key, manifest};
 use crate::{Error, ErrorKind, Result};
 
 /// The size limit of one of the program's own objects, in bytes: many times that of any that it writes.
 const MOST_BYTES: u64 = 128 * 1024 * 1024;
 /// Lost conditional writes after which an update gives up.
-const TRIES: u32 = 20;
+const TRIES: u32 = 60;
+/// The pause after a lost conditional write, so that many processes that end at the same time do not lose again together.
+const PAUSE: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
 
 /// Reads and parses one of the program's own objects, with its version. `None` if there is no such object.
 ///
@@ -64,7 +69,7 @@ pub async fn update_json<T>(
 where
     T: Default + Serialize + DeserializeOwned,
 {
-    for _ in 0..TRIES {
+    for attempt in 1..=TRIES {
         // The bytes are compared, so that a large value is in memory only once.
         let (mut value, before, condition) = match store.get_within(key, MOST_BYTES).await.optional()? {
             Some(object) => (
@@ -79,7 +84,10 @@ where
         let is_written = changed != before;
         if is_written {
             match store.put(key, changed, condition).await {
-                Err(error) if error.kind() == ErrorKind::Precondition => continue,
+                Err(error) if error.kind() == ErrorKind::Precondition => {
+                    tokio::time::sleep(PAUSE.pause(attempt)).await;
+                    continue;
+                }
                 written => written?,
             };
         }
@@ -153,6 +161,21 @@ mod tests {
         let kept = update_json::<Vec<u8>>(&store, "k", |_| {}).await.expect("read");
         assert!(!kept.is_written && kept.value.is_empty());
         assert_eq!(store.size("k").await.expect("size"), None);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_writers_at_the_same_time_all_get_their_turn() {
+        let (_folder, store) = store();
+        let updates =
+            (0..60).map(|number| update_json(&store, "k", move |value: &mut Vec<u8>| value.push(number)));
+        for updated in futures_util::future::join_all(updates).await {
+            updated.expect("written");
+        }
+        let (value, _) = get_json::<Vec<u8>>(&store, "k")
+            .await
+            .expect("read")
+            .expect("a value");
+        assert_eq!(value.len(), 60);
     }
 
     #[tokio::test]

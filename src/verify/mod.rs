@@ -61,12 +61,14 @@ pub struct VerifyOptions {
     pub rebuild: bool,
     /// The part of the dates that this process verifies; `None`: all.
     pub shard: Option<Shard>,
+    /// True if another shard checks what belongs to no date.
+    pub only_dates: bool,
 }
 
 impl VerifyOptions {
     /// True if the verification includes what belongs to no date.
     pub(crate) fn checks_lake(&self) -> bool {
-        self.shard.is_none_or(Shard::is_first)
+        !self.only_dates
     }
 }
 
@@ -181,7 +183,7 @@ impl Verifier {
             }
         }
         // The first shard also finds what lies anywhere else.
-        let all = options.shard.is_some_and(Shard::is_first) && options.from.is_none();
+        let all = options.shard.is_some() && options.checks_lake() && options.from.is_none();
         let store = &*self.setting.store;
         let mut inventory = Inventory::list(store, verification.dates(), all, &tables).await?;
         if options.shard.is_some() {

@@ -1,5 +1,5 @@
 //! The dates that a shard verifies. The dates of the lake are divided by the number of their days, so that each day is verified
-//! by one shard. The first shard also checks what belongs to no date.
+//! by one shard. The shard of the first date also checks what belongs to no date.
 
 use chrono::NaiveDate;
 
@@ -53,6 +53,7 @@ fn bounds(
             Some(own.0)
         },
         to: if own.1 == span.1 { options.to } else { Some(own.1) },
+        only_dates: own.0 != span.0,
         ..options
     }
 }

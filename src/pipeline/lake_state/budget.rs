@@ -2,6 +2,7 @@
 //! shards, retries, and several jobs. A process takes requests from the count in portions, and gives back what is left at
 //! the end of its run. What a process took and lost when it was killed counts as sent.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::api::RequestBudget;
 use crate::config::Config;
 use crate::lake::{self, key};
+use crate::pipeline::job::{Command, Job};
+use crate::pipeline::stop::StopReason;
 use crate::store::Store;
-use crate::store::json::update_json;
+use crate::store::json::{get_json, update_json};
 use crate::{Error, ErrorKind, Result};
 
 /// The most requests that a process takes at once. It takes fewer of a small budget: a hundredth.
@@ -31,6 +34,14 @@ const KEPT: Days = Days::new(7);
 struct Count {
     /// Requests that processes have taken.
     taken: u64,
+}
+
+/// The dates from which backfills go on that have spent a budget, by the id of the job.
+type Resumes = BTreeMap<String, NaiveDate>;
+
+/// True for a job that does not begin anew after a spent budget: another night has other dates.
+fn is_resumed(job: &Job) -> bool {
+    job.command == Command::Backfill && !job.force
 }
 
 /// The budget of a run.
@@ -68,7 +79,10 @@ impl DailyBudget {
                 store,
                 zone: config.timezone,
                 of_all,
-                own: config.api.shard.map_or(of_all, |shard| shard.part_of(of_all)),
+                own: config
+                    .api
+                    .shard
+                    .map_or(of_all, |shard| shard.part_of(of_all).max(1)),
                 state: Mutex::default(),
                 counts: AtomicBool::new(false),
                 spent_until: OnceLock::new(),
@@ -109,18 +123,46 @@ impl DailyBudget {
     }
 
     /// The reason why the run was stopped, if the budget is spent.
-    pub fn spent(&self) -> Option<String> {
-        let until = self.spent_until.get()?;
+    pub fn spent(&self) -> Option<StopReason> {
+        let until = *self.spent_until.get()?;
         let of = match self.own == self.of_all {
             true => format!("{} requests", self.of_all),
             false => format!("{} requests, of which this shard has {},", self.of_all, self.own),
         };
-        Some(format!(
+        let why = format!(
             "the budget of {of} a day is spent (api.requests_per_day): a run from {} on continues",
             until
                 .with_timezone(&self.zone)
                 .to_rfc3339_opts(SecondsFormat::Secs, false)
-        ))
+        );
+        Some(StopReason::BudgetSpent { why, until })
+    }
+
+    /// The date from which a backfill goes on, if the budget was spent during it.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub async fn resume_at(&self, job: &Job) -> Result<Option<NaiveDate>> {
+        if !is_resumed(job) {
+            return Ok(None);
+        }
+        let resumes = get_json::<Resumes>(&*self.store, key::RESUMES).await?;
+        Ok(resumes.and_then(|(resumes, _)| resumes.get(&job.id()).copied()))
+    }
+
+    /// Notes how far a backfill has come: the date from which it goes on if the budget is spent, else none.
+    pub async fn note_progress(&self, job: &Job, resume_at: Option<NaiveDate>) {
+        if !is_resumed(job) {
+            return;
+        }
+        let at = resume_at.filter(|_| self.spent_until.get().is_some());
+        let note = |resumes: &mut Resumes| match at {
+            Some(date) => drop(resumes.insert(job.id(), date)),
+            None => drop(resumes.remove(&job.id())),
+        };
+        if let Err(error) = update_json(&*self.store, key::RESUMES, note).await {
+            tracing::warn!(%error, "the progress of the backfill could not be noted: the next one begins at its first date");
+        }
     }
 
     async fn take_at(&self, now: DateTime<Utc>) -> Result<()> {
@@ -154,7 +196,7 @@ impl DailyBudget {
                 return Err(Error::new(
                     ErrorKind::Interrupted,
                     "api.requests_per_day",
-                    self.spent().unwrap_or_default(),
+                    "the budget of requests is spent",
                 ));
             }
             state.left = portion;
@@ -186,7 +228,6 @@ mod tests {
     use super::*;
     use crate::shard::Shard;
     use crate::store::folder::FolderStore;
-    use crate::store::json::get_json;
 
     struct Lake {
         _folder: tempfile::TempDir,
@@ -251,7 +292,10 @@ mod tests {
         let (other, cancel) = lake.budget(1_000, None).await;
         assert_eq!(drain(&other, now).await, 985);
         assert!(cancel.is_cancelled());
-        let why = other.spent().expect("a reason");
+        let Some(StopReason::BudgetSpent { why, until }) = other.spent() else {
+            panic!("a reason");
+        };
+        assert_eq!(until, at("2026-11-22T21:00:00Z"));
         assert!(
             why.contains("1000 requests") && why.contains("2026-11-23T00:00:00+03:00"),
             "{why}"
@@ -271,7 +315,7 @@ mod tests {
         let shard = Shard { index: 1, count: 4 };
         let (one, _) = lake.budget(100, Some(shard)).await;
         assert_eq!(drain(&one, now).await, 25);
-        assert!(one.spent().expect("a reason").contains("this shard has 25"));
+        assert!(format!("{:?}", one.spent()).contains("this shard has 25"));
         let (whole, _) = lake.budget(100, None).await;
         assert_eq!(drain(&whole, now).await, 75);
         let (again, _) = lake.budget(100, Some(shard)).await;

@@ -3,7 +3,7 @@
 //!
 //! If a shard never ends, nobody does it, and the next run makes it up, because all of it compares the lake as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::lake::key;
+use crate::pipeline::job::ShardOfJob;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::runs::read_run;
 use crate::pipeline::summary::{Outcome, Problem, ProblemKind, Summary};
@@ -20,8 +21,10 @@ use crate::store::{Condition, Store};
 
 /// The age from which the notes of a job are deleted, by the last of them.
 const KEPT: TimeDelta = TimeDelta::days(35);
-/// The age from which a job whose shards have all ended is another job with the same dates.
-const SAME_JOB: TimeDelta = TimeDelta::days(1);
+/// The age from which a listing that shards share is deleted, if its job never ended.
+const LISTS_KEPT: TimeDelta = TimeDelta::days(1);
+/// The time within which shards of one job end. An older end is that of an earlier time that the same job was given.
+const ONE_JOB: TimeDelta = TimeDelta::days(7);
 /// Notes read at once.
 const READ_AT_ONCE: usize = 16;
 /// Shards that never began and are named.
@@ -56,20 +59,19 @@ impl Ended {
         self.shards.range(..count).count() as u64 == u64::from(count)
     }
 
-    /// Notes the end of a shard. If the same job was done before, this is the first end of its next time.
-    fn note(&mut self, index: u32, count: u32, end: End) {
-        let last = self.shards.values().map(|end| end.at).max();
-        if self.is_whole(count) && last.is_some_and(|last| end.at - last > SAME_JOB) {
-            self.shards.clear();
-        }
-        self.shards.insert(index, end);
+    /// True if all shards cut the days alike, as far as they ended for the same job.
+    fn agree(&self) -> bool {
+        let Some(last) = self.shards.values().map(|end| end.at).max() else {
+            return true;
+        };
+        let same = self.shards.values().filter(|end| last - end.at <= ONE_JOB);
+        let digests: BTreeSet<_> = same.map(|end| &end.assignment).collect();
+        digests.len() <= 1
     }
 
-    /// True if all shards cut the days alike.
-    fn agree(&self) -> bool {
-        let mut digests = self.shards.values().map(|end| &end.assignment);
-        let first = digests.next();
-        digests.all(|other| Some(other) == first)
+    /// True if the latest run of a shard has ended.
+    fn has(&self, index: u32, begun: &Begun) -> bool {
+        self.shards.get(&index).is_some_and(|end| end.run == begun.run)
     }
 }
 
@@ -99,40 +101,78 @@ pub(crate) async fn end(run: &RunContext, assignment: String, summary: &mut Summ
         at: Utc::now(),
         assignment,
     };
-    let note = |ended: &mut Ended| ended.note(shard.index, shard.count, end.clone());
-    let ended = update_json(&*run.store, &key::ended_shards(&shard.job), note).await?;
-    let ended = ended.value;
-    if let Some(shard) = &mut summary.shard {
-        shard.last = ended.is_whole(shard.count);
-        if shard.last && !ended.agree() {
-            let message = format!(
-                "the shards of the job {} saw different spaces, so that days may belong to none of them: give the job again",
-                shard.job
-            );
-            summary.warn(Problem::new(ProblemKind::ShardsDiffer, message));
-        }
+    let note = |ended: &mut Ended| drop(ended.shards.insert(shard.index, end.clone()));
+    let ended = update_json(&*run.store, &key::ended_shards(&shard.job), note)
+        .await?
+        .value;
+    if !ended.is_whole(shard.count) {
+        return Ok(());
+    }
+    // The job may have been given again: then shards that have ended before are at work.
+    let keys = run.store.list(&key::shard_folder(&shard.job)).await?;
+    let begun = begun(&*run.store, &shard.job, keys.into_iter().map(|object| object.key)).await?;
+    let is_last = begun
+        .iter()
+        .all(|(index, begun)| *index >= shard.count || ended.has(*index, begun));
+    if let Some(of_summary) = &mut summary.shard {
+        of_summary.last = is_last;
+    }
+    if is_last && !ended.agree() {
+        let message = format!(
+            "the shards of the job {} saw different spaces or plans, so that days may belong to none of them: give the job again",
+            shard.job
+        );
+        summary.fail(Problem::new(ProblemKind::ShardsDiffer, message));
     }
     Ok(())
 }
 
-/// Deletes the listings that the shards of a job have shared, and the notes of jobs of long ago. A failure is left to the next
-/// run.
-pub(crate) async fn tidy(run: &RunContext, job: &str) {
+/// The notes of shards that have begun, of some keys of a job, in order.
+async fn begun(
+    store: &dyn Store,
+    job: &str,
+    keys: impl Iterator<Item = String>,
+) -> Result<Vec<(u32, Begun)>> {
+    let folder = key::shard_folder(job);
+    let numbered = keys.filter_map(|key| {
+        let name = key.strip_prefix(&folder)?.strip_suffix(".json")?;
+        Some((name.parse::<u32>().ok()?, key))
+    });
+    let reading = stream::iter(numbered)
+        .map(|(index, key)| async move {
+            let begun = get_json::<Begun>(store, &key).await?;
+            Ok::<_, crate::Error>(begun.map(|(begun, _)| (index, begun)))
+        })
+        .buffered(READ_AT_ONCE);
+    let found: Vec<_> = reading.try_collect().await?;
+    let mut found: Vec<_> = found.into_iter().flatten().collect();
+    found.sort_by_key(|(index, _)| *index);
+    Ok(found)
+}
+
+/// Deletes the listings that the shards of a job have shared once the job is done, those of jobs that never end, and the notes of
+/// jobs of long ago. A failure is left to the next run.
+pub(crate) async fn tidy(run: &RunContext, done: Option<&ShardOfJob>) {
+    let own = done.map(|shard| key::shared_lists(&shard.job));
+    let is_older = |at: Option<DateTime<Utc>>, age| at.is_some_and(|at| run.now - at > age);
     let tidied = async {
-        for object in run.store.list(&key::shared_lists(job)).await? {
-            run.store.delete(&object.key).await?;
-        }
         let mut jobs: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for object in run.store.list(key::SHARDS).await? {
-            jobs.entry(job_of(&object.key).to_owned())
-                .or_default()
-                .push(object);
+            if object.key.contains("/lists/") {
+                let is_own = own.as_ref().is_some_and(|own| object.key.starts_with(own));
+                if is_own || is_older(object.modified, LISTS_KEPT) {
+                    run.store.delete(&object.key).await?;
+                }
+            } else {
+                jobs.entry(job_of(&object.key).to_owned())
+                    .or_default()
+                    .push(object);
+            }
         }
-        let is_old = |at: Option<DateTime<Utc>>| at.is_some_and(|at| run.now - at > KEPT);
         for notes in jobs.into_values() {
-            if notes.iter().all(|note| is_old(note.modified)) {
+            if notes.iter().all(|note| is_older(note.modified, KEPT)) {
                 for note in notes {
-                    run.delete(&note.key).await?;
+                    run.store.delete(&note.key).await?;
                 }
             }
         }
@@ -160,6 +200,8 @@ pub struct SharedJob {
     pub began_at: DateTime<Utc>,
     /// True if all shards have ended.
     pub whole: bool,
+    /// True if the shards saw different spaces or plans, so that days may belong to none of them.
+    pub differ: bool,
     /// The shards that have begun, by their place.
     pub shards: BTreeMap<u32, SharedJobShard>,
     /// The shards that have not begun.
@@ -211,36 +253,30 @@ async fn shared_job(
     segment: &str,
     keys: Vec<String>,
 ) -> Result<Option<SharedJob>> {
-    let folder = format!("{}{segment}/", key::SHARDS);
-    let numbered = keys.into_iter().filter_map(|key| {
-        let name = key.strip_prefix(&folder)?.strip_suffix(".json")?;
-        Some((name.parse::<u32>().ok()?, key))
-    });
-    let reading = stream::iter(numbered)
-        .map(|(index, key)| async move {
-            let Some((begun, _)) = get_json::<Begun>(store, &key).await? else {
-                return Ok(None);
-            };
+    let job = key::unsegment(segment).unwrap_or_else(|| segment.to_owned());
+    let begun = begun(store, &job, keys.into_iter()).await?;
+    let reading = stream::iter(begun)
+        .map(|(index, begun)| async move {
             let run = read_run(store, &begun.run, now).await?;
-            Ok::<_, crate::Error>(Some((index, begun, run)))
+            Ok::<_, crate::Error>((index, begun, run))
         })
         .buffered(READ_AT_ONCE);
     let begun: Vec<_> = reading.try_collect().await?;
-    let begun: Vec<_> = begun.into_iter().flatten().collect();
     let Some((_, first, _)) = begun.iter().min_by_key(|(_, begun, _)| begun.at) else {
         return Ok(None);
     };
     let (count, began_at) = (first.count, first.at);
-    let job = key::unsegment(segment).unwrap_or_else(|| segment.to_owned());
     let ended = get_json::<Ended>(store, &key::ended_shards(&job)).await?;
     let ended = ended.map(|(ended, _)| ended).unwrap_or_default();
+    let begun_have_ended = begun.iter().all(|(index, begun, _)| ended.has(*index, begun));
     let shards: BTreeMap<_, _> = begun
         .into_iter()
         .map(|(index, begun, run)| (index, SharedJobShard::of(begun, run)))
         .collect();
     Ok(Some(SharedJob {
         missing: (0..count).filter(|index| !shards.contains_key(index)).collect(),
-        whole: ended.is_whole(count),
+        whole: ended.is_whole(count) && begun_have_ended,
+        differ: !ended.agree(),
         job,
         count,
         began_at,
@@ -291,6 +327,19 @@ impl SharedJob {
             };
             text.push_str(&format!("    never began: shards {}{more}\n", named.join(", ")));
         }
+        if self.differ {
+            text.push_str(
+                "    the shards saw different spaces or plans: days may be missing; give the job again\n",
+            );
+        }
+        let open =
+            (0..self.count).filter(|index| !self.shards.get(index).is_some_and(SharedJobShard::has_ended));
+        if let Some(index) = open.into_iter().next().filter(|_| !self.whole) {
+            text.push_str(&format!(
+                "    start them again with the same dates, as `--shard {index}/{}`; or the job without --shard does the rest\n",
+                self.count
+            ));
+        }
         text
     }
 }
@@ -326,23 +375,26 @@ mod tests {
     }
 
     #[test]
-    fn the_last_shard_to_end_makes_the_job_whole_and_a_later_time_begins_anew() {
+    fn a_job_is_whole_once_all_shards_have_ended_and_agrees_if_they_cut_alike() {
         let mut ended = Ended::default();
-        ended.note(2, 3, end("2026-11-22T02:00:00Z", "a"));
-        ended.note(0, 3, end("2026-11-22T02:10:00Z", "a"));
-        ended.note(0, 3, end("2026-11-22T02:20:00Z", "a"));
-        assert!(!ended.is_whole(3), "one shard twice");
-        ended.note(1, 3, end("2026-11-25T02:00:00Z", "a"));
+        ended.shards.insert(2, end("2026-11-22T02:00:00Z", "a"));
+        ended.shards.insert(0, end("2026-11-22T02:10:00Z", "a"));
+        assert!(!ended.is_whole(3));
+        ended.shards.insert(1, end("2026-11-25T02:00:00Z", "a"));
+        assert!(ended.is_whole(3) && ended.agree());
+        ended.shards.insert(1, end("2026-12-25T02:00:00Z", "b"));
+        assert!(ended.agree(), "the other ends are those of the month before");
+        ended.shards.insert(0, end("2026-12-25T02:00:00Z", "c"));
+        assert!(!ended.agree());
+        let begun = |run: &str| Begun {
+            run: run.into(),
+            count: 3,
+            at: Utc::now(),
+        };
         assert!(
-            ended.is_whole(3) && ended.agree(),
-            "a shard that comes days later"
+            ended.has(0, &begun("run"))
+                && !ended.has(0, &begun("a later one"))
+                && !ended.has(3, &begun("run"))
         );
-        ended.note(0, 3, end("2026-11-25T03:00:00Z", "a"));
-        assert!(ended.is_whole(3), "a shard that is retried afterwards");
-        ended.note(1, 3, end("2026-12-25T02:00:00Z", "b"));
-        assert!(!ended.is_whole(3), "the job is given again a month later");
-        ended.note(0, 3, end("2026-12-25T02:00:00Z", "b"));
-        ended.note(2, 3, end("2026-12-25T02:00:00Z", "c"));
-        assert!(ended.is_whole(3) && !ended.agree());
     }
 }

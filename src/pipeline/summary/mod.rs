@@ -111,6 +111,9 @@ pub struct Summary {
     /// The date from which a stopped run goes on, because all earlier dates are done.
     #[serde(skip)]
     pub resume_at: Option<NaiveDate>,
+    /// The time from which requests are sent again, if the budget of requests is spent.
+    #[serde(skip)]
+    pub requests_from: Option<DateTime<Utc>>,
 }
 
 /// The circumstances in which a run ended.
@@ -225,6 +228,7 @@ impl Summary {
             interrupted: false,
             interrupted_before: None,
             resume_at: None,
+            requests_from: None,
         }
     }
 
@@ -342,6 +346,9 @@ impl Summary {
             self.set_outcome(Outcome::Partial, ExitStatus::Partial);
         }
         let reason = end.reason.filter(|_| end.stopped);
+        if let Some(StopReason::BudgetSpent { until, .. }) = &reason {
+            self.requests_from = Some(*until);
+        }
         if let Some(StopReason::Cancelled(by)) = &reason {
             self.set_outcome(Outcome::Cancelled, ExitStatus::Partial);
             self.cancelled_by = Some(by.clone());
@@ -353,7 +360,12 @@ impl Summary {
     fn cause_of(&self, reason: Option<&StopReason>) -> Option<String> {
         match reason {
             Some(StopReason::Cancelled(by)) => return Some(format!("cancelled by {by}")),
-            Some(StopReason::BudgetSpent(why)) => return Some(why.clone()),
+            Some(StopReason::BudgetSpent { why, .. }) if !self.counts.has_landed() => {
+                return Some(format!(
+                    "{why}; nothing was landed, because the lists alone take more: raise it, or set api.call_date"
+                ));
+            }
+            Some(StopReason::BudgetSpent { why, .. }) => return Some(why.clone()),
             Some(StopReason::MadeWay) => {
                 return Some("made way for the scheduled run; the job goes on after it".into());
             }
@@ -388,6 +400,13 @@ impl Summary {
         self.shard.as_ref().is_none_or(|shard| shard.last)
     }
 
+    /// True if the shards of the job may have left out days.
+    pub fn lacks_days(&self) -> bool {
+        self.failed
+            .iter()
+            .any(|problem| problem.kind == ProblemKind::ShardsDiffer)
+    }
+
     /// True if the run is one of `command`.
     pub fn is_of(&self, command: Command) -> bool {
         self.command == command.name()
@@ -395,7 +414,10 @@ impl Summary {
 
     /// Sets the metrics of the last nightly run's end, and of the last one that was `done`.
     pub(crate) fn note_end(&self) {
-        let Some(end) = self.finished_at.filter(|_| self.is_of(Command::Run)) else {
+        let Some(end) = self
+            .finished_at
+            .filter(|_| self.is_of(Command::Run) && self.ends_job())
+        else {
             return;
         };
         let at = end.timestamp_millis() as f64 / 1000.0;

@@ -25,7 +25,7 @@ kinds! {
         SpaceSkipped = "space_skipped" in "failed":
             "Requests of a space were not sent because the ones before them had kept failing.",
             "Read the reason in the message. The next run sends them.";
-        ShardsDiffer = "shards_differ" in "warning":
+        ShardsDiffer = "shards_differ" in "failed":
             "The shards of a job saw different spaces, or were given different plans, so that days may belong to none of them.",
             "Give the job again. Days that are in the lake cost no report again.";
         RoomNotFound = "room_not_found" in "failed":

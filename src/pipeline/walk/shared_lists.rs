@@ -169,13 +169,20 @@ fn listing(calls: &[RawJson]) -> Option<Listing<Call>> {
     Some(Listing::whole(items.collect::<Option<_>>()?))
 }
 
-/// Reads the answers of a date, if another shard has asked a short time ago. An error counts as not found.
-pub(super) async fn read(context: Arc<ExportContext>, key: String) -> Option<RoomCalls> {
+/// Reads the answers of a date, if another shard has asked a short time ago and after the date's last calls had settled. An error
+/// counts as not found.
+pub(super) async fn read(
+    context: Arc<ExportContext>,
+    rules: Arc<JobRules>,
+    key: String,
+    date: NaiveDate,
+) -> Option<RoomCalls> {
     let kept = get_json::<KeptList>(&*context.run.store, &key).await;
     let (kept, _) = kept
         .inspect_err(|error| tracing::debug!(%error, "a list of another shard can't be read"))
         .ok()??;
-    ((context.run.now - kept.at).abs() <= FRESH).then_some(kept.rooms)
+    let is_fresh = (context.run.now - kept.at).abs() <= FRESH;
+    (is_fresh && rules.is_settled_at(date, kept.at)).then_some(kept.rooms)
 }
 
 /// Keeps the answers of a date for the other shard. A failure costs it requests and nothing else.

@@ -283,7 +283,7 @@ impl<'a> WindowWalk<'a> {
             Next::Wait => {}
             Next::Read => {
                 let (key, date) = (self.shared.key(&scope.spaces[space].id, dates.0), dates.0);
-                let reading = shared_lists::read(context, key);
+                let reading = shared_lists::read(context, Arc::clone(self.rules), key, date);
                 let found = reading.map(move |found| Event::SharedList { space, date, found });
                 self.events.push(found.boxed());
             }

@@ -563,3 +563,29 @@ async fn the_log_of_a_run_is_stored_and_served_by_its_id() {
     daemon.stop().await;
     Telelake::new(&["verify"]).lake(&lake).run().await.expect(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_budget_of_requests_is_spent_waits_for_the_next_date() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let daemon = Plan::new(&sim, &lake)
+        .env("TELELAKE_API__REQUESTS_PER_DAY", "6")
+        .start()
+        .await;
+    ask(&daemon, "/api/backfill", whole(&sim)).await;
+    let ended = daemon.ended("backfill", 0).await;
+    let sent = sim.total_count();
+    let jobs = daemon.json("/api/jobs").await;
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1, "{jobs} {ended}");
+    let queued = lake
+        .keys()
+        .await
+        .into_keys()
+        .filter(|key| key.starts_with("_telelake/queue/"))
+        .count();
+    assert_eq!(
+        (queued, sim.total_count()),
+        (1, sent),
+        "the job is kept, and nothing more is asked"
+    );
+    daemon.stop().await;
+}

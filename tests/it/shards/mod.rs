@@ -9,9 +9,10 @@ use bytes::Bytes;
 use chrono::{Days, NaiveDate};
 use futures_util::future::join_all;
 use telelake::config::{Config, ReportFormat};
-use telelake::pipeline::{Command, Exporter, Job, JobShard, Rebuilder, Setting, Summary};
+use telelake::ids::DayId;
+use telelake::pipeline::{Command, Exporter, Job, JobShard, Rebuilder, RecordedBytes, Setting, Summary};
 use telelake::shard::Shard;
-use telelake::simulator::{Endpoint, Options, Report, Simulator};
+use telelake::simulator::{Endpoint, Failure, Matcher, Options, Report, Simulator};
 use telelake::store::{Condition, Store};
 use telelake::verify::{Verified, Verifier, VerifyOptions};
 
@@ -371,7 +372,8 @@ async fn shards_verify_each_day_once_and_find_what_one_verification_finds() {
     };
     let whole = verified(None).await;
     assert!(whole.findings.len() >= 5, "{:?}", named(&whole));
-    for count in [1, 2, 5, 12] {
+    // With twenty shards of eight dates the first shard has none.
+    for count in [1, 2, 5, 12, 20] {
         let (mut found, mut days) = (Vec::new(), 0);
         for shard in shards(count) {
             let part = verified(Some(shard)).await;
@@ -425,7 +427,8 @@ async fn a_spent_budget_ends_the_run_and_the_next_date_goes_on() {
         "all runs of the date together: {sent} of {budget}"
     );
     // Another date, whose budget is large enough.
-    config.api.requests_per_day = budget + 2 * whole.counts.requests;
+    forget_the_date(&store).await;
+    config.api.requests_per_day = 2 * whole.counts.requests;
     let summary = run(&config, None).await;
     assert_eq!(
         (summary.exit_status, summary.cause),
@@ -436,4 +439,145 @@ async fn a_spent_budget_ends_the_run_and_the_next_date_goes_on() {
     let mut found = lake(&store);
     found.retain(|key, _| !key.starts_with("_telelake/requests/") && !key.starts_with("_telelake/open/"));
     assert_same(&found, &lake(&alone), "after the budget");
+}
+
+/// Forgets the requests of the date, as if the next one had come.
+async fn forget_the_date(store: &Memory) {
+    for key in store
+        .contents()
+        .into_keys()
+        .filter(|key| key.starts_with("_telelake/requests/2"))
+    {
+        store.delete(&key).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_goes_on_date_by_date_with_a_budget_that_is_far_too_small_for_all_of_it() {
+    let mut school = School::start(Options {
+        spaces: 1,
+        rooms: 3,
+        dates: telelake::simulator::days("2025-01-20".parse().unwrap(), 40),
+        recorded: 0.0,
+        calls_per_day: 1..=1,
+        participants: 1..=1,
+        ..Options::default()
+    })
+    .await;
+    school.formats = vec![ReportFormat::Json];
+    let (alone, whole) = school.alone().await;
+    let store = Memory::default();
+    let mut config = school.config();
+    config.api.requests_per_day = whole.counts.requests / 4;
+    let job = school.job(Command::Backfill, None);
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&0) && statuses.len() < 12 {
+        forget_the_date(&store).await;
+        let exporter = Exporter::new(Setting::new(config.clone(), Arc::new(store.clone()), now())).unwrap();
+        statuses.push(Box::pin(exporter.run(&job)).await.unwrap().exit_status);
+    }
+    let (last, before) = statuses.split_last().unwrap();
+    assert!(
+        *last == 0 && before.len() > 2 && before.iter().all(|status| *status == 3),
+        "{statuses:?}"
+    );
+    let mut found = lake(&store);
+    found.retain(|key, _| !key.starts_with("_telelake/requests/") && !key.starts_with("_telelake/open/"));
+    assert_same(&found, &lake(&alone), "date by date");
+    let resumes = store.get("_telelake/requests/resume.json").await.unwrap();
+    assert_eq!(
+        &resumes.bytes[..],
+        b"{}\n",
+        "the next one begins at its first date"
+    );
+    config.api.requests_per_day = 5;
+    forget_the_date(&store).await;
+    let exporter = Exporter::new(Setting::new(config, Arc::new(store.clone()), now())).unwrap();
+    let starved = Box::pin(exporter.run(&job)).await.unwrap();
+    assert!(starved.cause.unwrap().contains("the lists alone take more"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_space_that_cannot_be_reached_fails_its_shard_and_does_not_hold_up_the_job() {
+    let school = School::small().await;
+    let denied = school.sim.school().spaces[0].id.clone();
+    school.sim.faults().order(
+        Matcher::endpoint(Endpoint::Rooms).containing(&denied),
+        Failure::Status(403),
+    );
+    let store = Memory::default();
+    let runs = shards(3).map(|shard| {
+        let (job, store, school) = (school.job(Command::Backfill, Some(shard)), store.clone(), &school);
+        async move { school.run(store, &job).await.unwrap() }
+    });
+    let summaries = join_all(runs).await;
+    let mut statuses: Vec<_> = summaries.iter().map(|summary| summary.exit_status).collect();
+    statuses.sort_unstable();
+    assert_eq!((statuses, last(&summaries)), (vec![0, 0, 3], 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_that_cut_the_days_in_other_places_fail_and_say_so() {
+    let school = School::small().await;
+    let store = Memory::default();
+    let day = DayId::new(school.dates().0, school.sim.school().spaces[0].id.as_str());
+    let mut summaries = Vec::new();
+    for (index, recorded) in [(0, RecordedBytes::new()), (1, [(day, 1 << 30)].into())] {
+        let mut job = school.job(Command::Run, Some(Shard::new(index, 2).unwrap()));
+        job.shard.as_mut().unwrap().recorded = Arc::new(recorded);
+        summaries.push(school.run(store.clone(), &job).await.unwrap());
+    }
+    let of_last: Vec<_> = summaries[1]
+        .failed
+        .iter()
+        .map(|problem| problem.kind.as_str())
+        .collect();
+    assert_eq!((summaries[1].exit_status, of_last), (3, vec!["shards_differ"]));
+    let jobs = telelake::pipeline::shared_jobs(&store, now(), 5).await.unwrap();
+    assert_eq!((jobs.len(), jobs[0].differ, jobs[0].whole), (1, true, true));
+    assert!(
+        jobs[0].for_people().contains("give the job again"),
+        "{}",
+        jobs[0].for_people()
+    );
+}
+
+/// The calls of the last date are listed by the first shard before they have settled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_from_before_a_date_has_settled_is_not_used() {
+    let school = School::start(Options {
+        spaces: 1,
+        rooms: 2,
+        empty_rooms: 0.0,
+        dates: telelake::simulator::days("2025-03-04".parse().unwrap(), 2),
+        calls_per_day: 1..=1,
+        ..Options::default()
+    })
+    .await;
+    let store = Memory::default();
+    let run = async |index: u32, at: &str| {
+        let job = school.job(Command::Backfill, Some(Shard::new(index, 2).unwrap()));
+        let setting = Setting::new(school.config(), Arc::new(store.clone()), at.parse().unwrap());
+        let summary = Box::pin(Exporter::new(setting).unwrap().run(&job)).await.unwrap();
+        assert_eq!(summary.exit_status, 0, "{:?}", summary.failed);
+    };
+    run(0, "2025-03-06T00:10:00Z").await;
+    let calls: Vec<_> = school
+        .sim
+        .school()
+        .calls
+        .iter()
+        .map(|call| call.id.clone())
+        .collect();
+    let late = calls.last().unwrap();
+    school
+        .sim
+        .edit(|school| school.add_call_like(late, chrono::TimeDelta::minutes(1)))
+        .unwrap();
+    run(1, "2025-03-06T00:41:00Z").await;
+    let known: usize = crate::reliability::manifests(&lake(&store))
+        .iter()
+        .map(|day| day.calls.len())
+        .sum();
+    assert_eq!(known, calls.len() + 1, "the call that came meanwhile");
 }

@@ -160,7 +160,7 @@ async fn pods_that_are_killed_and_a_pod_that_comes_late_leave_a_lake_that_is_who
         .expect(0)
         .stdout;
     assert!(
-        text.contains("of 4 shards have ended") && text.contains("never began: shards 3"),
+        text.contains("of 4 shards have ended") && text.contains("not begun yet: shards 3"),
         "{text}"
     );
     for index in [0, 2, 3] {
@@ -190,4 +190,36 @@ async fn a_shard_that_is_none_is_a_usage_error() {
         assert!(wrong.stderr.contains(named), "{}", wrong.stderr);
     }
     assert!(lake.keys().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_night_that_names_yesterday_makes_up_the_nights_that_were_missed() {
+    let sim = school().await;
+    let lake = Lake::folder();
+    let today = chrono::Utc::now().date_naive();
+    let before = |days| (today - chrono::Days::new(days)).to_string();
+    let id = format!("{}T020000Z-000000", before(9).replace('-', ""));
+    let started = format!("{}T02:00:00Z", before(9));
+    let run = serde_json::json!({
+        "id": id, "command": "run", "outcome": "done", "exit_status": 0, "started_at": started, "finished_at": started,
+        "from": before(10), "to": before(10), "timezone": "UTC", "counts": {}, "failed": [], "pending": [], "warnings": [],
+        "interrupted": false,
+    });
+    lake.put(&format!("_telelake/runs/{id}.json"), run.to_string().into_bytes())
+        .await;
+    let args = [
+        "-q",
+        "--log-format",
+        "json",
+        "run",
+        "--date",
+        &before(1),
+        "--shard",
+        "0/1",
+    ];
+    let night = Telelake::against(&sim, &lake, &args).run().await.expect(0);
+    assert_eq!(
+        (&night.summary()["from"], &night.summary()["to"]),
+        (&before(9).into(), &before(1).into())
+    );
 }
