@@ -325,7 +325,7 @@ impl SharedJob {
             } else {
                 String::new()
             };
-            text.push_str(&format!("    never began: shards {}{more}\n", named.join(", ")));
+            text.push_str(&format!("    not begun yet: shards {}{more}\n", named.join(", ")));
         }
         if self.differ {
             text.push_str(
