@@ -27,7 +27,7 @@ const LISTS_KEPT: TimeDelta = TimeDelta::days(1);
 const ONE_JOB: TimeDelta = TimeDelta::days(7);
 /// Notes read at once.
 const READ_AT_ONCE: usize = 16;
-/// Shards that never began and are named.
+/// Shards that have not begun and are named.
 const NAMED: usize = 8;
 
 /// The note of a shard that has begun.
