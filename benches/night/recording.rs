@@ -9,7 +9,7 @@ use crate::support::lake::Lake;
 
 const SIZE: u64 = 2 << 30;
 /// The default of the configuration; the lake of the tests sets a smaller size.
-const PART_SIZE: usize = 16 << 20;
+const PART_SIZE: usize = 8 << 20;
 const PARTS_IN_FLIGHT: usize = 4;
 const MOST_MEMORY: u64 = 80 << 20;
 /// The bytes that a file system writes by itself, too few for a recording.

@@ -297,7 +297,7 @@ impl Default for S3 {
             sse: String::new(),
             kms_key_id: String::new(),
             checksum: Checksum::None,
-            part_size: Bytes::mebibytes(16),
+            part_size: Bytes::mebibytes(8),
             parts_in_flight: 4,
         }
     }
