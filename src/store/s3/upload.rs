@@ -4,7 +4,7 @@
 //! uploads of a store together hold at most `parts_in_flight + 4` buffers. An upload whose source stands still keeps its
 //! buffer, so each upload must be driven by a task of its own, and its source must have a time limit.
 //!
-//! An object that fits into one part is sent without a multipart upload. S3 takes 10,000 parts, which is 156 GiB with the
+//! An object that fits into one part is sent without a multipart upload. S3 takes 10,000 parts, which is 78 GiB with the
 //! default `store.s3.part_size`; a longer upload fails with a hint to raise it.
 //!
 //! A multipart upload is claimed by a checkpoint before it is created, so that none is driven without a checkpoint, and its
