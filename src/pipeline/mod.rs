@@ -344,7 +344,8 @@ impl Exporter {
             lake_state::day_index::update(run, job).await;
             delta::update(run, summary).await;
         }
-        if extent == Extent::Whole {
+        // A night without changes asks for nothing more.
+        if extent == Extent::Whole && run.writes() > 0 {
             lake_state::shards::tidy(run, summary.shard.as_ref()).await;
         }
     }

@@ -223,3 +223,30 @@ async fn a_night_that_names_yesterday_makes_up_the_nights_that_were_missed() {
         (&before(9).into(), &before(1).into())
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_that_are_cut_by_a_plan_do_what_one_process_does() {
+    let sim = school().await;
+    let (one, many) = (Lake::folder(), Lake::folder());
+    command(&sim, &one, "backfill", &[]).run().await.expect(0);
+    let plan = command(&sim, &many, "backfill", &["--dry-run", "--json"]);
+    let plan = plan.run().await.expect(0).stdout;
+    let days: Vec<Value> = serde_json::from_str(&plan).unwrap();
+    assert!(days.iter().any(|day| day["bytes"].as_u64() > Some(0)), "{plan}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), plan).unwrap();
+    let file = file.path().to_str().unwrap().to_owned();
+    let shards = (0..3).map(|index| {
+        let shard = format!("{index}/3");
+        command(&sim, &many, "backfill", &["--shard", &shard, "--plan", &file]).run()
+    });
+    for run in join_all(shards).await {
+        run.expect(0);
+    }
+    assert_equal(&many, &one).await;
+    assert_eq!(jobs(&many).await[0]["whole"], true);
+    let wrong = command(&sim, &many, "backfill", &["--shard", "0/3", "--plan", "/nowhere"])
+        .run()
+        .await;
+    assert!(wrong.expect(2).stderr.contains("--dry-run --json"));
+}
