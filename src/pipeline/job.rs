@@ -109,7 +109,7 @@ impl Only {
 /// The part of a job that one of several processes does.
 #[derive(Debug, Clone)]
 pub struct JobShard {
-    /// Which of how many.
+    /// The place of the shard, and their number.
     pub shard: Shard,
     /// The engine's name for the job, which tells two jobs over the same dates apart.
     pub name: Option<String>,
@@ -229,7 +229,7 @@ impl Job {
         })
     }
 
-    /// Which of how many shards this process does, if the job is shared.
+    /// The place of the shard, and their number.shards this process does, if the job is shared.
     pub(crate) fn shard(&self) -> Option<Shard> {
         self.shard.as_ref().map(|of_job| of_job.shard)
     }

@@ -410,7 +410,7 @@ impl Exporter {
                 break;
             }
         }
-        // What a shard could not reach is named in its failures, and the job goes on with the other shards.
+        // A shard names it in its failures, and the job goes on with the other shards.
         let is_shard = walk.scope.assignment.is_some();
         if !reached && !is_lost && !is_shard && !context.run.cancel.is_cancelled() {
             return Err(summary.nothing_reached());

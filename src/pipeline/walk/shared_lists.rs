@@ -33,7 +33,7 @@ struct KeptList {
     rooms: RoomCalls,
 }
 
-/// What is known of the answers of a date.
+/// The state of the answers of a date.
 enum State {
     /// Nobody has asked yet.
     Unknown,
@@ -47,7 +47,7 @@ enum State {
     Kept,
 }
 
-/// What happens to a request for the calls of a room.
+/// The next step for a request for the calls of a room.
 pub(super) enum Next {
     /// It is sent.
     Send(ListingAsk),
