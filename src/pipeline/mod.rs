@@ -280,9 +280,13 @@ impl Exporter {
         let Some(budget) = &self.context.run.budget else {
             return self.work(job, extent, summary).await;
         };
-        budget.begin().await;
+        budget.begin();
         let done = self.work(job, extent, summary).await;
-        budget.note_progress(job, summary.resume_at).await;
+        if extent == Extent::Whole {
+            let is_over = done.is_ok() && !self.context.run.cancel.is_cancelled();
+            budget.note_progress(job, is_over, summary.resume_at).await;
+            budget.tidy().await;
+        }
         budget.end().await;
         done
     }
@@ -292,12 +296,8 @@ impl Exporter {
         let Some(budget) = &self.context.run.budget else {
             return Ok(None);
         };
-        let from = budget.resume_at(job).await?;
-        if let Some(from) = from {
-            tracing::info!(%from, "the earlier dates were done before the budget of requests was spent");
-            summary.resume_at = Some(from);
-        }
-        Ok(from)
+        summary.resume_at = budget.resume_at(job).await?;
+        Ok(summary.resume_at)
     }
 
     async fn work(&self, job: &Job, extent: Extent, summary: &mut Summary) -> Result<()> {

@@ -36,7 +36,7 @@ struct Count {
     taken: u64,
 }
 
-/// The dates from which backfills go on that have spent a budget, by the id of the job.
+/// The dates from which backfills go on that were stopped, by the id of the job.
 type Resumes = BTreeMap<String, NaiveDate>;
 
 /// True for a job that does not begin anew after a spent budget: another night has other dates.
@@ -91,9 +91,13 @@ impl DailyBudget {
         })
     }
 
-    /// Begins to count. Counts of dates long ago are deleted.
-    pub async fn begin(&self) {
+    /// Begins to count.
+    pub fn begin(&self) {
         self.counts.store(true, Ordering::Relaxed);
+    }
+
+    /// Deletes the counts of dates long ago. A failure is left to the next run.
+    pub async fn tidy(&self) {
         let first = lake::date_of(Utc::now(), self.zone) - KEPT;
         let tidied = async {
             for object in self.store.list(key::REQUESTS).await? {
@@ -138,7 +142,7 @@ impl DailyBudget {
         Some(StopReason::BudgetSpent { why, until })
     }
 
-    /// The date from which a backfill goes on, if the budget was spent during it.
+    /// The date from which a backfill goes on, if it was stopped before its last date.
     ///
     /// # Errors
     /// Any error of the store.
@@ -147,16 +151,20 @@ impl DailyBudget {
             return Ok(None);
         }
         let resumes = get_json::<Resumes>(&*self.store, key::RESUMES).await?;
-        Ok(resumes.and_then(|(resumes, _)| resumes.get(&job.id()).copied()))
+        let from = resumes.and_then(|(resumes, _)| resumes.get(&job.id()).copied());
+        if let Some(from) = from {
+            tracing::info!(%from, "the earlier dates were done before the backfill was stopped");
+        }
+        Ok(from)
     }
 
-    /// Notes how far a backfill has come: the date from which it goes on if the budget is spent, else none.
-    pub async fn note_progress(&self, job: &Job, resume_at: Option<NaiveDate>) {
-        if !is_resumed(job) {
+    /// Notes how far a backfill has come. If it is not over and did not get to any date, it goes on as before.
+    pub async fn note_progress(&self, job: &Job, is_over: bool, reached: Option<NaiveDate>) {
+        let resume_at = reached.filter(|_| !is_over);
+        if !is_resumed(job) || (resume_at.is_none() && !is_over) {
             return;
         }
-        let at = resume_at.filter(|_| self.spent_until.get().is_some());
-        let note = |resumes: &mut Resumes| match at {
+        let note = |resumes: &mut Resumes| match resume_at {
             Some(date) => drop(resumes.insert(job.id(), date)),
             None => drop(resumes.remove(&job.id())),
         };
@@ -255,7 +263,7 @@ mod tests {
             let cancel = CancellationToken::new();
             let budget = DailyBudget::new(&config, Arc::clone(&self.store), cancel.clone());
             let budget = budget.expect("a budget");
-            budget.begin().await;
+            budget.begin();
             (budget, cancel)
         }
 
@@ -340,7 +348,7 @@ mod tests {
                 .await
                 .expect("written");
         }
-        budget.begin().await;
+        budget.tidy().await;
         assert_eq!(
             (lake.taken("2020-01-01").await, lake.taken("2999-01-01").await),
             (0, 7)

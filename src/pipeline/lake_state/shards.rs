@@ -215,7 +215,7 @@ pub struct SharedJobShard {
     pub run: String,
     /// Its outcome; `None` if its summary is gone.
     pub outcome: Option<Outcome>,
-    /// Days, calls and failures of the run.
+    /// Days.
     pub days: u64,
     /// Calls.
     pub calls: u64,
