@@ -13,7 +13,7 @@ use crate::tables::lessons::LessonIndex;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::{TableRow, cells};
 use crate::tables::report::node::Node;
-use crate::tables::report::rows;
+use crate::tables::report::rows::RowReader;
 use crate::tables::report::stay::seconds;
 
 /// The meetings that the participants of each call came for.
@@ -209,9 +209,8 @@ pub(super) fn listed_row<'v>(
     notes: &mut Notes,
 ) -> TableRow<'v> {
     let row = mapping.plan(&table.name).and_then(|plan| {
-        rows::rows(mapping, plan, object, &template, notes)
-            .into_iter()
-            .next()
+        let rows = RowReader::new(mapping, plan).rows(object, &template, notes);
+        rows.into_iter().next()
     });
     row.unwrap_or_else(|| TableRow::new(template))
 }

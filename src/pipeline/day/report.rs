@@ -1,5 +1,6 @@
 //! Lands one report: requests it, reads it, stores its bytes as they came. `judge` decides what an answer is worth.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,6 +59,10 @@ pub(crate) fn people_counted(entry: &CallEntry) -> Option<u64> {
 
 /// The limit for values in a report. A value of a byte or two takes many times that in memory, and a build holds all.
 const MOST_VALUES: usize = 10_000_000;
+
+/// The size of a report that is read where its answer came: it takes less than a millisecond, and another thread, that would have
+/// to be woken and to wake this one again, takes not much less.
+const READ_AT_ONCE: usize = 64 << 10;
 
 /// An upper bound, less one, for the number of values in JSON.
 fn values(json: &[u8]) -> usize {
@@ -144,33 +149,31 @@ async fn inspect(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Bytes) ->
 }
 
 async fn inspect_json(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Bytes) -> ReportVerdict {
-    let _permit = context.inspections.acquire().await;
-    let context = Arc::clone(context);
-    let inspecting = tokio::task::spawn_blocking(move || {
-        (values(&bytes) <= MOST_VALUES).then(|| tables::inspect(&bytes, &context.run.mapping))
-    });
-    let inspected = match inspecting.await {
-        Ok(None) => {
-            return ReportVerdict::Bad(format!(
-                "the report has more values than any call's: over {MOST_VALUES}"
-            ));
-        }
-        Ok(Some(inspected)) => Ok(inspected),
-        Err(error) => Err(error),
+    let run = Arc::clone(&context.run);
+    let is_small = bytes.len() <= READ_AT_ONCE;
+    let inspect = move || (values(&bytes) <= MOST_VALUES).then(|| tables::inspect(&bytes, &run.mapping));
+    let inspected = if is_small {
+        catch_unwind(AssertUnwindSafe(inspect)).ok()
+    } else {
+        let _permit = context.inspections.acquire().await;
+        tokio::task::spawn_blocking(inspect).await.ok()
     };
     match inspected {
-        Ok(Ok(report)) if report.empty => ReportVerdict::Empty,
-        Ok(Ok(report)) if report.crowded => ReportVerdict::Bad(format!(
+        Some(None) => ReportVerdict::Bad(format!(
+            "the report has more values than any call's: over {MOST_VALUES}"
+        )),
+        Some(Some(Ok(report))) if report.empty => ReportVerdict::Empty,
+        Some(Some(Ok(report))) if report.crowded => ReportVerdict::Bad(format!(
             "the report has more rows than any call's: over {} participants, or over {} of another kind",
             tables::MOST_PARTICIPANTS,
             tables::MOST_ROWS
         )),
-        Ok(Ok(report)) if !report.nested => {
+        Some(Some(Ok(report))) if !report.nested => {
             ReportVerdict::Bad("the report is neither a JSON object nor a list".into())
         }
-        Ok(Ok(report)) => verdict(ask, &report.turnout, report.participants),
-        Ok(Err(why)) => ReportVerdict::Bad(format!("the report is {why}")),
-        Err(_) => ReportVerdict::Bad("the report could not be read".into()),
+        Some(Some(Ok(report))) => verdict(ask, &report.turnout, report.participants),
+        Some(Some(Err(why))) => ReportVerdict::Bad(format!("the report is {why}")),
+        None => ReportVerdict::Bad("the report could not be read".into()),
     }
 }
 

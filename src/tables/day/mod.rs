@@ -20,7 +20,6 @@ use super::build_notes::{About, Notes, Observation};
 use super::coverage;
 use super::listed::{ListedRows, MeetingsByCall, node};
 use super::mapping::Mapping;
-use super::mapping::plan::TablePlan;
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CallId;
@@ -37,7 +36,7 @@ use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::TableRow;
 use crate::tables::parquet::sink::{Sink, TableFile};
 use crate::tables::report::people::{MergedParticipants, ParticipantMerger};
-use crate::tables::report::rows;
+use crate::tables::report::rows::{self, RowReader};
 use crate::tables::report::turnout::Turnout;
 use crate::tables::report::{inspect, outside, turnout};
 
@@ -186,9 +185,9 @@ pub(super) struct DayBuilder<'m> {
     pub(super) manifest: &'m Manifest,
     pub(super) mapping: &'m Mapping,
     meta: &'m LessonIndex,
-    /// The plans of the tables that reports feed. Participants come first, because the other tables look them up; polls
+    /// The readers of the tables that reports feed. Participants come first, because the other tables look them up; polls
     /// come last, because their votes are counted.
-    pub(super) plans: Vec<(&'m TablePlan, Option<ParticipantMerger>)>,
+    pub(super) readers: Vec<(RowReader<'m>, Option<ParticipantMerger>)>,
     sinks: BTreeMap<&'m str, Sink<'m>>,
     pub(super) notes: Notes,
     presence: Presence,
@@ -250,7 +249,7 @@ struct CallPeople<'v> {
 
 /// Creates a table's rows from a call's report; each row starts as the template.
 pub(super) type RowsOf<'r, 'v> =
-    &'r mut dyn FnMut(&Mapping, &TablePlan, &[Cell<'v>], &mut Notes) -> Vec<TableRow<'v>>;
+    &'r mut dyn FnMut(&mut RowReader<'_>, &[Cell<'v>], &mut Notes) -> Vec<TableRow<'v>>;
 
 impl<'m> DayBuilder<'m> {
     fn new(
@@ -259,21 +258,22 @@ impl<'m> DayBuilder<'m> {
         meta: &'m LessonIndex,
         firsts: &'m FirstCalls,
     ) -> Self {
-        let mut plans: Vec<_> = mapping
+        let mut readers: Vec<_> = mapping
             .tables
             .iter()
             .filter(|plan| plan.source == TableSource::Report)
             .map(|plan| {
                 let people = (plan.table.name == participants::NAME).then(|| ParticipantMerger::of(plan));
-                (plan, people.flatten())
+                (RowReader::new(mapping, plan), people.flatten())
             })
             .collect();
-        plans.sort_by_key(|(plan, people)| (people.is_none(), plan.table.name == poll_table::NAME));
+        readers
+            .sort_by_key(|(reader, people)| (people.is_none(), reader.plan.table.name == poll_table::NAME));
         Self {
             manifest,
             mapping,
             meta,
-            plans,
+            readers,
             sinks: BTreeMap::new(),
             notes: Notes::default(),
             presence: Presence::default(),
@@ -335,8 +335,8 @@ impl<'m> DayBuilder<'m> {
             call,
             stays: false,
         };
-        let fed = self.feed(call_report, &mut |mapping, plan, template, notes| {
-            rows::rows(mapping, plan, &report, template, notes)
+        let fed = self.feed(call_report, &mut |reader, template, notes| {
+            reader.rows(&report, template, notes)
         })?;
         let shortfall = fed.turnout.shortfall(call.counted_in(ReportFormat::Json));
         self.judge(id, call, ReportFormat::Json, shortfall, Some(fed.participants));
@@ -350,12 +350,12 @@ impl<'m> DayBuilder<'m> {
     {
         let mut people = CallPeople::default();
         let mut votes = VotesByPoll::new();
-        for at in 0..self.plans.len() {
-            let (plan, merger) = self.plans[at].clone();
-            let table: &'m Table = &plan.table;
+        for at in 0..self.readers.len() {
+            let (reader, merger) = &mut self.readers[at];
+            let (table, merger): (&'m Table, _) = (&reader.plan.table, merger.clone());
             let template = template(self.manifest, table, report.id, report.call);
             let unknown_people = self.notes.unknown_people();
-            let mut rows = rows_of(self.mapping, plan, &template, &mut self.notes);
+            let mut rows = rows_of(reader, &template, &mut self.notes);
             let has_unknown_people = self.notes.unknown_people() > unknown_people;
             match merger {
                 Some(merger) => {

@@ -24,7 +24,7 @@ pub(super) fn sessions(table: &Table, rows: &[TableRow<'_>]) -> Vec<Session> {
         return Vec::new();
     };
     let of_row = |row: &TableRow<'_>| match &row.cells[index] {
-        Cell::Sessions(sessions) => sessions.clone(),
+        Cell::Sessions(sessions) => sessions.to_vec(),
         _ => Vec::new(),
     };
     rows.iter().flat_map(of_row).collect()

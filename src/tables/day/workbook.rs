@@ -58,7 +58,8 @@ impl DayBuilder<'_> {
                 call,
                 stays: true,
             };
-            let fed = self.feed(report, &mut |_, plan, template, notes| {
+            let fed = self.feed(report, &mut |reader, template, notes| {
+                let plan = reader.plan;
                 table_rows::rows(plan, sheets(&plan.table).unwrap_or_default(), template, notes)
             })?;
             let there = sheets_of_participants(&workbook);
@@ -90,9 +91,9 @@ impl DayBuilder<'_> {
     /// The number of participants that a workbook tells apart, if it has their sheet.
     fn people_of(&self, workbook: &workbook::Workbook, id: &str) -> Option<(u64, Turnout)> {
         let (plan, people) = self
-            .plans
+            .readers
             .iter()
-            .find_map(|(plan, people)| Some((plan, people.as_ref()?)))?;
+            .find_map(|(reader, people)| Some((reader.plan, people.as_ref()?)))?;
         let sheets = workbook.tables.get(&*plan.table.name)?;
         let start = vec![Cell::Null; plan.table.columns.len()];
         // Values that do not fit are reported for tables that are fed.

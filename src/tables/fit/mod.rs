@@ -36,7 +36,7 @@ use crate::tables::report::node::Node;
 use crate::tables::report::outside::{OutsideCall, outside};
 use crate::tables::report::path::{Path, Step};
 use crate::tables::report::people::ParticipantMerger;
-use crate::tables::report::rows;
+use crate::tables::report::rows::{self, RowReader};
 pub use workbook::{SheetColumn, SheetFit, fit_workbook};
 
 /// The columns by which people are known: if most of their values do not fit, nobody is.
@@ -166,7 +166,7 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
     let (mut tables, mut states, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
     for plan in plans {
         let template = vec![Cell::Null; plan.table.columns.len()];
-        let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
+        let rows = RowReader::new(mapping, plan).rows(&report, &template, &mut notes);
         let place = plan.rows.iter().find(|path| path.is_in(&report));
         let shown = place.map(|path| people.shown(&as_written(&path.steps)));
         let place = place.map(|path| steps_of(&path.steps, &tree));
@@ -320,7 +320,7 @@ fn sessions_of(plan: &TablePlan, rows: &[TableRow<'_>]) -> Vec<Session> {
         .filter(|_| plan.table.name == participants::NAME);
     let cells = rows.iter().filter_map(|row| row.cells.get(index?));
     let sessions = cells.filter_map(|cell| match cell {
-        Cell::Sessions(sessions) => Some(sessions.clone()),
+        Cell::Sessions(sessions) => Some(sessions.to_vec()),
         _ => None,
     });
     sessions.flatten().collect()

@@ -101,8 +101,7 @@ pub fn build_attendance(
     policy: &PrivacyPolicy,
     quality: &mut Quality,
 ) -> Result<Attendance> {
-    let mut all = own.clone();
-    others.presences.iter().for_each(|other| all.join(other));
+    let all = own.joined(&others.presences);
     // A call that moved may still lie on its old day too, and this day knows more of it.
     let elsewhere = others.unreported.iter();
     let mut unreported = manifest.unreported_calls();
@@ -132,7 +131,7 @@ pub fn build_attendance(
         };
         let users = meeting.users.keys().map(UserId::as_str);
         let users: BTreeSet<&str> = users.chain(expected.keys().copied()).collect();
-        let (mut present, mut absent) = (Vec::new(), Vec::new());
+        let (mut present, mut absent, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for user in users {
             let lesson = lessons.remove(user);
             let there = UserAttendance::of(&calls, user);
@@ -147,8 +146,9 @@ pub fn build_attendance(
                 (lesson_attendance::external_meeting_id, id.as_str().into()),
                 (lesson_attendance::external_user_id, user.into()),
             ];
-            sink.push(&mut TableRow::new(there.cells(ids, lesson, &calls)))?;
+            rows.push(TableRow::new(there.cells(ids, lesson, &calls)));
         }
+        sink.push_all(&mut rows)?;
         let alike = absent_look_alikes(&present, &absent);
         if alike > 0 {
             look_alikes.insert(id.clone(), alike);
@@ -271,7 +271,7 @@ impl UserAttendance {
         self,
         ids: [(&'static str, Cell<'v>); 3],
         lesson: Option<Lesson<'v>>,
-        of: &MeetingCalls<'_>,
+        of: &'v MeetingCalls<'_>,
     ) -> Vec<Cell<'v>> {
         // Any stay that can't be read may have been the first or the last.
         let times = lesson.as_ref().filter(|_| self.is_exact);

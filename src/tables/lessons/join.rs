@@ -1,6 +1,6 @@
 //! Joins a call's participants with the lesson data of their user and meeting. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -35,26 +35,18 @@ pub(crate) fn join<'v>(
     };
     // At a school that sends no lesson data, nobody lacks it.
     let some_lessons = !lessons.is_empty();
-    let mut seen = HashSet::new();
-    let firsts = columns.first_rows(rows);
-    for (at, row) in rows.iter_mut().enumerate() {
+    let firsts = columns.first_joins(rows, quality);
+    for (row, is_first_row) in rows.iter_mut().zip(firsts) {
         let embedded = embedded(&std::mem::take(&mut row.cells[columns.attributes]));
         let key = columns.user_and_meeting(row);
-        let sent = key
-            .as_ref()
-            .and_then(|(user, meeting)| lessons.lesson(meeting, user));
+        let sent = key.and_then(|(user, meeting)| lessons.lesson(meeting, user));
         let lesson = sent.or_else(|| embedded.as_ref().map(lesson_of));
-        if let (Some((user, meeting)), Some(meta)) = (&key, embedded) {
+        if let (Some((user, meeting)), Some(meta)) = (key, embedded) {
             found.push(LessonEntry::embedded(user, meeting, meta, called_at, landed_at));
         }
-        let is_first_join = key.as_ref().is_none_or(|key| {
-            let (user, meeting) = key;
-            firsts.get(key) == Some(&at) && is_first(meeting, user)
-        });
-        if let Some(key) = key {
-            quality.participants_without_meta += u64::from(some_lessons && lesson.is_none());
-            quality.duplicate_external_ids += u64::from(!seen.insert(key));
-        }
+        let is_first_join = key.is_none_or(|(user, meeting)| is_first_row && is_first(meeting, user));
+        let lacks_lesson = some_lessons && key.is_some() && lesson.is_none();
+        quality.participants_without_meta += u64::from(lacks_lesson);
         if let Some(lesson) = lesson {
             let start = lesson.start.map(|at| at.timestamp_micros());
             columns.lesson.fill(lesson, &mut row.cells);
@@ -89,10 +81,9 @@ impl JoinColumns {
         })
     }
 
-    fn user_and_meeting(&self, row: &TableRow<'_>) -> Option<(String, String)> {
-        let ids = [self.user, self.meeting].map(|index| row.cells[index].as_text());
-        let [user, meeting] = ids;
-        Some((user?.to_owned(), meeting?.to_owned()))
+    fn user_and_meeting<'r>(&self, row: &'r TableRow<'_>) -> Option<(&'r str, &'r str)> {
+        let [user, meeting] = [self.user, self.meeting].map(|index| row.cells[index].as_text());
+        user.zip(meeting)
     }
 
     /// The first join of a row, if it is known.
@@ -105,23 +96,29 @@ impl JoinColumns {
         }
     }
 
-    /// The row of the first join, for each user and meeting; a user may have several rows in a call.
-    fn first_rows(&self, rows: &[TableRow<'_>]) -> HashMap<(String, String), usize> {
-        let mut firsts: HashMap<(String, String), usize> = HashMap::new();
+    /// For each row, true if no other row of its user and meeting has an earlier join; a user may have several rows in a call.
+    /// Counts those that follow the first one.
+    fn first_joins(&self, rows: &[TableRow<'_>], quality: &mut Quality) -> Vec<bool> {
+        let mut firsts: HashMap<(&str, &str), usize> = HashMap::with_capacity(rows.len());
         let begin = |row: &TableRow<'_>| match row.cells[self.joined] {
             Cell::Time(micros) => (false, micros),
             _ => (true, 0),
         };
+        let mut is_first = vec![false; rows.len()];
         for (at, row) in rows.iter().enumerate() {
             let Some(key) = self.user_and_meeting(row) else {
                 continue;
             };
-            let first = firsts.entry(key).or_insert(at);
-            if begin(row) < begin(&rows[*first]) {
-                *first = at;
+            let before = firsts.get(&key).copied();
+            quality.duplicate_external_ids += u64::from(before.is_some());
+            if before.is_none_or(|before| begin(row) < begin(&rows[before])) {
+                if let Some(before) = firsts.insert(key, at) {
+                    is_first[before] = false;
+                }
+                is_first[at] = true;
             }
         }
-        firsts
+        is_first
     }
 }
 

@@ -176,7 +176,7 @@ impl LessonColumns {
         put(cells, self.start, lesson.start.into());
         put(cells, self.end, lesson.end.into());
         put(cells, self.matched, true.into());
-        put(cells, self.attributes, Cell::Map(lesson.attributes));
+        put(cells, self.attributes, Cell::Map(lesson.attributes.into()));
     }
 }
 

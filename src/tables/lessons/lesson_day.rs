@@ -449,7 +449,7 @@ impl LevelColumns {
             level.depth.into(),
             level.id.into(),
             level.title.into(),
-            Cell::Map(level.attributes),
+            Cell::Map(level.attributes.into()),
         ];
         for (column, cell) in self.level.into_iter().zip(values) {
             put(&mut cells, column, cell);

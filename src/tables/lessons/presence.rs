@@ -3,6 +3,7 @@
 //! The presence of a day comes from its reports while they are built. That of a neighbour day, which shares a meeting,
 //! comes from its table of participants.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -143,27 +144,35 @@ impl Presence {
     /// The first call of each user who was in several calls of a meeting, by the stays. `beside` is the presence of
     /// neighbour days.
     pub fn first_calls(&self, beside: &[Self]) -> FirstCalls {
-        let mut all = self.clone();
-        beside.iter().for_each(|other| all.join(other));
         let mut firsts = FirstCalls::default();
-        for (id, meeting) in &all.meetings {
-            for user in meeting.users.keys() {
-                if all.calls_of(id, user).nth(1).is_none() {
+        for (id, meeting) in &self.joined(beside).meetings {
+            for (user, calls) in &meeting.users {
+                let calls = || calls.iter().filter(|(_, stays)| stays.is_present());
+                if calls().nth(1).is_none() {
                     continue;
                 }
-                let begin = |(call, stays): &(&str, &Stays)| {
+                let begin = |(call, stays): &(&CallId, &Stays)| {
                     let joined = stays.sessions.iter().map(|session| session.joined).min();
                     let start = meeting.calls.get(*call).and_then(|span| span.start);
                     let begin = joined.or(start);
-                    (begin.is_none(), begin, (*call).to_owned())
+                    (begin.is_none(), begin, (*call).clone())
                 };
-                if let Some((call, _)) = all.calls_of(id, user).min_by_key(begin) {
+                if let Some((call, _)) = calls().min_by_key(begin) {
                     let users = firsts.0.entry(id.clone()).or_default();
-                    users.insert(user.clone(), call.into());
+                    users.insert(user.clone(), call.clone());
                 }
             }
         }
         firsts
+    }
+
+    /// The presence with that of other days in its meetings.
+    pub(crate) fn joined(&self, others: &[Self]) -> Cow<'_, Self> {
+        let mut all = Cow::Borrowed(self);
+        for other in others {
+            all.to_mut().join(other);
+        }
+        all
     }
 
     /// The calls of a meeting that a user was in.
@@ -210,7 +219,7 @@ impl Presence {
             };
             let stays = match sessions {
                 Cell::Sessions(sessions) => Stays {
-                    sessions: sessions.clone(),
+                    sessions: sessions.to_vec(),
                     unknown: matches!(unreadable, Cell::Int(1..)),
                 },
                 _ => Stays::unknown(),
@@ -346,7 +355,7 @@ impl Presence {
     }
 
     /// Merges the presence of another day in meetings that this one knows.
-    pub(crate) fn join(&mut self, other: &Self) {
+    fn join(&mut self, other: &Self) {
         for (id, theirs) in &other.meetings {
             let Some(ours) = self.meetings.get_mut(id) else {
                 continue;

@@ -50,7 +50,7 @@ impl Teachers {
     }
 
     /// The cells of `teacher_ids` and `teacher_names`.
-    pub fn cells<'v>(&self) -> [Cell<'v>; 2] {
-        [&self.ids, &self.names].map(|texts| Cell::Texts(texts.iter().cloned().map(Cow::Owned).collect()))
+    pub fn cells(&self) -> [Cell<'_>; 2] {
+        [&self.ids, &self.names].map(|texts| Cell::Texts(texts.iter().map(Cow::from).collect()))
     }
 }

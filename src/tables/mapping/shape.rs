@@ -58,6 +58,12 @@ impl Shape {
         })
     }
 
+    /// True if an object's field of this name may be one of those that [`Shape::rest`] looks into.
+    pub fn leaves(&self, name: &str) -> bool {
+        let known = self.field(name);
+        self.values.is_some() || !known.is_some_and(|shape| shape.taken || shape.row)
+    }
+
     /// The fields of an object that no column takes, without the rows inside it. Each is counted in `notes` by its
     /// path, which starts with `path`, and with the place where it is `kept`.
     pub fn rest(

@@ -10,7 +10,7 @@ use crate::lenient;
 use crate::tables::report::node::Node;
 use chrono::{DateTime, NaiveDate, Utc};
 
-/// A value of a column's type.
+/// A value of a column's type. Lists are boxed slices, so that a cell is no larger than a text: a row may have 40 of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) enum Cell<'v> {
     /// No value.
@@ -27,17 +27,17 @@ pub(crate) enum Cell<'v> {
     /// A `Timestamp`, in microseconds since the epoch.
     Time(i64),
     /// `Strings`.
-    Texts(Vec<Cow<'v, str>>),
+    Texts(Box<[Cow<'v, str>]>),
     /// `Sessions`.
-    Sessions(Vec<Session>),
+    Sessions(Box<[Session]>),
     /// A `Map`.
-    Map(Vec<(Cow<'v, str>, Cow<'v, str>)>),
+    Map(Box<[(Cow<'v, str>, Cow<'v, str>)]>),
     /// A `Date`, in days since the epoch.
     Date(i32),
     /// `Options`.
-    Options(Vec<PollOption<'v>>),
+    Options(Box<[PollOption<'v>]>),
     /// `Counts`.
-    Counts(Vec<(Cow<'v, str>, i64)>),
+    Counts(Box<[(Cow<'v, str>, i64)]>),
 }
 
 /// An option of a poll.
@@ -269,6 +269,11 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn a_cell_is_no_larger_than_a_text() {
+        assert_eq!(size_of::<Cell<'_>>(), size_of::<Cow<'_, str>>());
+    }
+
+    #[test]
     fn values_become_cells_or_misfits() {
         let values = [json!("x"), json!(5), json!(["a", 1, null]), json!(" ")];
         let [text, number, list, empty] = values.each_ref().map(Node::from);
@@ -279,7 +284,7 @@ mod tests {
         assert_eq!(Cell::read(&number, Type::Double), Ok(Cell::Double(5.0)));
         assert_eq!(
             Cell::read(&list, Type::Strings),
-            Ok(Cell::Texts(vec!["a".into(), "1".into()]))
+            Ok(Cell::Texts(["a".into(), "1".into()].into()))
         );
         assert_eq!(Cell::read(&list, Type::String), Err(Misfit));
         assert_eq!(Cell::read(&empty, Type::Timestamp), Ok(Cell::Null));

@@ -167,7 +167,9 @@ impl<'p> RowTreater<'p> {
             (Treatment::HashOfPeople | Treatment::NullOfPeople, cell) => cell,
             (Treatment::Clean, _) if of_person => Cell::Null,
             (Treatment::Clean, cell) => clean(cell, column.kind, cleaner),
-            (Treatment::Entries, Cell::Map(entries)) => non_empty(cleaner.entries(entries, &people.entries)),
+            (Treatment::Entries, Cell::Map(entries)) => {
+                non_empty(cleaner.entries(entries.into(), &people.entries))
+            }
             (Treatment::Entries, _) => Cell::Null,
         }
     }
@@ -182,7 +184,7 @@ impl<'p> RowTreater<'p> {
                 if !self.names_by_id.iter().any(|(_, ids)| *ids == index) {
                     texts.sort();
                 }
-                Cell::Texts(texts)
+                Cell::Texts(texts.into())
             }
             _ => Cell::Null,
         }
@@ -194,11 +196,11 @@ fn clean<'v>(cell: Cell<'v>, kind: Type, cleaner: &Cleaner<'_>) -> Cell<'v> {
     match cell {
         Cell::Text(text) if kind == Type::Json => cleaner.json(&text).into(),
         Cell::Text(text) => Some(text).filter(|text| cleaner.is_neutral(text)).into(),
-        Cell::Texts(mut texts) => {
-            texts.retain(|text| cleaner.is_neutral(text));
-            Cell::Texts(texts)
+        Cell::Texts(texts) => {
+            let neutral = texts.into_iter().filter(|text| cleaner.is_neutral(text));
+            Cell::Texts(neutral.collect())
         }
-        Cell::Map(entries) => Cell::Map(cleaner.map(entries)),
+        Cell::Map(entries) => Cell::Map(cleaner.map(entries.into()).into()),
         _ => Cell::Null,
     }
 }
@@ -206,6 +208,6 @@ fn clean<'v>(cell: Cell<'v>, kind: Type, cleaner: &Cleaner<'_>) -> Cell<'v> {
 fn non_empty<'v>(entries: Vec<(Cow<'v, str>, Cow<'v, str>)>) -> Cell<'v> {
     match entries.is_empty() {
         true => Cell::Null,
-        false => Cell::Map(entries),
+        false => Cell::Map(entries.into()),
     }
 }

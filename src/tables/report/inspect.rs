@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::people::ParticipantMerger;
-use super::rows;
+use super::rows::{self, RowReader};
 use super::turnout::Turnout;
 use crate::json::{Repairs, Text};
 use crate::lake::table::builtin::participants;
@@ -57,7 +57,7 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
         let template = vec![Cell::Null; plan.table.columns.len()];
         // Values that do not fit are reported when the tables are built.
         let mut notes = Notes::default();
-        let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
+        let rows = RowReader::new(mapping, plan).rows(&report, &template, &mut notes);
         people.merge(rows, "", None, &mut notes)
     });
     Ok(Inspection {

@@ -1,6 +1,7 @@
 //! A JSON report: it is parsed once, judged, and turned into rows and people. Pure.
 
 pub(crate) mod inspect;
+pub(crate) mod layout;
 pub(crate) mod lookup;
 mod misfit;
 pub(crate) mod node;

@@ -60,18 +60,28 @@ impl<'v> JsonObject<'v> {
 
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Node<'v>> {
-        if self.0.len() > SMALL {
-            let at = self
+        self.0.get(self.position(name)?).map(|(_, value)| value)
+    }
+
+    /// The index of a field in [`JsonObject::fields`].
+    pub fn position(&self, name: &str) -> Option<usize> {
+        match self.0.len() > SMALL {
+            true => self
                 .0
                 .binary_search_by(|(known, _)| known.as_ref().cmp(name))
-                .ok()?;
-            return self.0.get(at).map(|(_, value)| value);
+                .ok(),
+            false => self.0.iter().rposition(|(known, _)| known == name),
         }
-        self.0
-            .iter()
-            .rev()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value)
+    }
+
+    /// True if the object has fields of these names, in this order, and no others.
+    pub fn has_names(&self, names: &[Box<str>]) -> bool {
+        self.0.len() == names.len()
+            && self
+                .0
+                .iter()
+                .zip(names)
+                .all(|((name, _), known)| **name == **known)
     }
 
     /// The fields that count, by name.
@@ -130,6 +140,11 @@ impl<'v> JsonObject<'v> {
     }
 
     /// The fields. A field that appears twice in a small object comes twice, the one that counts later.
+    pub fn fields(&self) -> &[(Cow<'v, str>, Node<'v>)] {
+        &self.0
+    }
+
+    /// The same, one after another.
     pub fn iter(&self) -> impl Iterator<Item = &(Cow<'v, str>, Node<'v>)> {
         self.0.iter()
     }

@@ -147,14 +147,23 @@ impl Path {
 
     /// The value at a path without arrays that means no key.
     pub fn node<'n, 'v>(&self, scopes: &[Scope<'n, 'v>]) -> Option<&'n Node<'v>> {
-        let mut value = self.start(scopes)?.node;
-        for step in &self.steps {
-            match step {
-                Step::Field(name) => value = value.get(name.as_str())?,
-                Step::Each | Step::Values => return None,
-            }
+        Self::below(self.start(scopes)?.node, &self.steps)
+    }
+
+    /// The value at the end of steps from another value; none if they step into many.
+    pub fn below<'n, 'v>(from: &'n Node<'v>, steps: &[Step]) -> Option<&'n Node<'v>> {
+        steps.iter().try_fold(from, |value, step| match step {
+            Step::Field(name) => value.get(name.as_str()),
+            Step::Each | Step::Values => None,
+        })
+    }
+
+    /// The field of the row that the path leads into, and the steps from there; none if it leads somewhere else.
+    pub fn in_field(&self) -> Option<(&str, &[Step])> {
+        match self.steps.split_first() {
+            Some((Step::Field(name), below)) if self.up == 0 && !self.is_key => Some((name, below)),
+            _ => None,
         }
-        Some(value)
     }
 
     /// True if an object has the place of the path's values, with or without values.

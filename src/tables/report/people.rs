@@ -328,9 +328,10 @@ impl ParticipantMerger {
                 (mine, _) if absent_and_not && index == self.sessions => *mine = Cell::Null,
                 (Cell::Null, cell) => *mine = cell,
                 (Cell::Sessions(mine), Cell::Sessions(more)) => {
-                    mine.extend(more);
-                    mine.sort_unstable();
-                    mine.dedup();
+                    let mut all = [&**mine, &more].concat();
+                    all.sort_unstable();
+                    all.dedup();
+                    *mine = all.into();
                 }
                 (Cell::Int(mine), Cell::Int(more)) if again => *mine = more.max(*mine),
                 (Cell::Double(mine), Cell::Double(more)) if again => *mine = more.max(*mine),

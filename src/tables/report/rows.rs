@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::layout::{Layouts, Places};
 use super::lookup::{Lookups, first};
 use super::misfit;
 use super::node::Node;
@@ -18,58 +19,89 @@ use crate::tables::mapping::plan::{ColumnPlan, OptionPlan, TablePlan};
 use crate::tables::parquet::cell::{Cell, Misfit, PollOption};
 use crate::tables::parquet::row::TableRow;
 
-/// What the rows of a table share while they are read.
+/// Reads the rows of a table, one report after another.
+#[derive(Debug)]
+pub(crate) struct RowReader<'p> {
+    mapping: &'p Mapping,
+    pub plan: &'p TablePlan,
+    layouts: Layouts<'p>,
+}
+
+/// What the rows of one report share while they are read.
 #[derive(Debug, Default)]
-struct RowReader {
+struct ReportRows {
     sessions: SessionReader,
     lookups: Lookups,
 }
 
-/// The rows of a table in an object. Each starts as `template`, which holds the values that do not come from the
-/// object.
-pub(crate) fn rows<'v>(
-    mapping: &Mapping,
-    plan: &TablePlan,
-    object: &Node<'v>,
-    template: &[Cell<'v>],
-    notes: &mut Notes,
-) -> Vec<TableRow<'v>> {
-    let Some(path) = plan.rows.iter().find(|path| path.is_in(object)) else {
-        return Vec::new();
-    };
-    let shape = mapping
-        .shape(plan.source)
-        .and_then(|shape| shape.get(&path.steps));
-    let mut place = place(plan.source.prefix(), path);
-    let kept = match plan.table.index(builtin::rest::extra) {
-        Some(_) => Kept::Extra,
-        None => outside_of_rows(plan.source),
-    };
-    let scopes = [object.into()];
-    let list = path.collection(&scopes).and_then(Node::as_list);
-    let mut rows = Vec::with_capacity(list.map_or(0, <[_]>::len));
-    let mut reader = RowReader::default();
-    path.walk(&scopes, &mut |scopes| {
-        if !plan.filter.takes(scopes) {
-            return;
+impl<'p> RowReader<'p> {
+    /// A reader of a table's rows.
+    pub fn new(mapping: &'p Mapping, plan: &'p TablePlan) -> Self {
+        Self {
+            mapping,
+            plan,
+            layouts: Layouts::default(),
         }
-        let Some(mut row) = read(plan, scopes, template, &mut reader, notes) else {
-            return;
+    }
+
+    /// The rows in an object. Each starts as `template`, which holds the values that do not come from the object.
+    pub fn rows<'v>(
+        &mut self,
+        object: &Node<'v>,
+        template: &[Cell<'v>],
+        notes: &mut Notes,
+    ) -> Vec<TableRow<'v>> {
+        let plan = self.plan;
+        let Some(path) = plan.rows.iter().find(|path| path.is_in(object)) else {
+            return Vec::new();
         };
-        if let (Some(Node::Object(object)), Some(shape)) = (scopes.last().map(|scope| scope.node), shape) {
-            row.extra = shape.rest(object, &mut place, kept, notes);
+        self.layouts.enter(path);
+        let shape = self.mapping.shape(plan.source);
+        let shape = shape.and_then(|shape| shape.get(&path.steps));
+        let mut place = place(plan.source.prefix(), path);
+        let kept = match plan.table.index(builtin::rest::extra) {
+            Some(_) => Kept::Extra,
+            None => outside_of_rows(plan.source),
+        };
+        let scopes = [object.into()];
+        let list = path.collection(&scopes).and_then(Node::as_list);
+        let mut rows = Vec::with_capacity(list.map_or(0, <[_]>::len));
+        let mut shared = ReportRows::default();
+        path.walk(&scopes, &mut |scopes| {
+            if !plan.filter.takes(scopes) {
+                return;
+            }
+            let Some(scope) = scopes.last().filter(|scope| plan.can_read(scope.node)) else {
+                notes.bad(&plan.table.name, "(row)");
+                return;
+            };
+            let mut row = TableRow::new(template.to_vec());
+            let layout = self.layouts.of(plan, shape, scope.node);
+            match layout {
+                Some(layout) => layout.columns.iter().for_each(|(at, places)| {
+                    shared.fill(&mut row, (plan, &plan.columns[*at], places), scopes, notes);
+                }),
+                None => plan.columns.iter().for_each(|column| {
+                    shared.fill(&mut row, (plan, column, &Places::Unknown), scopes, notes);
+                }),
+            }
+            if let (Node::Object(object), Some(shape)) = (scope.node, shape)
+                && layout.is_none_or(|layout| layout.has_rest)
+            {
+                row.extra = shape.rest(object, &mut place, kept, notes);
+            }
+            rows.push(row);
+        });
+        // The sessions of rows that do not count belong to nobody.
+        if plan.filter.is_empty() {
+            notes.observe(Observation::UnclaimedSessions, shared.sessions.unclaimed());
         }
-        rows.push(row);
-    });
-    // The sessions of rows that do not count belong to nobody.
-    if plan.filter.is_empty() {
-        notes.observe(Observation::UnclaimedSessions, reader.sessions.unclaimed());
+        // A list of stays has them in all rows, even if one has no readable time.
+        if rows.iter().any(|row| row.is_stay) {
+            rows.iter_mut().for_each(|row| row.is_stay = true);
+        }
+        rows
     }
-    // A list of stays has them in all rows, even if one has no readable time.
-    if rows.iter().any(|row| row.is_stay) {
-        rows.iter_mut().for_each(|row| row.is_stay = true);
-    }
-    rows
 }
 
 /// Looks at the place of a row and at some of its texts.
@@ -91,7 +123,7 @@ pub(crate) fn each_place<'n, 'v, const N: usize>(
     for path in plan.rows.iter().filter(|path| path.is_in(object)) {
         path.walk(&[object.into()], &mut |scopes| {
             let texts = plans.map(|column| {
-                let cell = column?.read(scopes, &mut lookups).ok()?;
+                let cell = column?.read(scopes, &Places::Unknown, &mut lookups).ok()?;
                 cell.as_text().map(str::to_owned)
             });
             visit(scopes, texts);
@@ -124,22 +156,18 @@ pub(crate) fn count(plan: &TablePlan, object: &Node<'_>) -> Option<u64> {
     Some(path.walk(&[object.into()], &mut |_| {}).values)
 }
 
-fn read<'v>(
-    plan: &TablePlan,
-    scopes: &[Scope<'_, 'v>],
-    template: &[Cell<'v>],
-    reader: &mut RowReader,
-    notes: &mut Notes,
-) -> Option<TableRow<'v>> {
-    if !plan.can_read(scopes.last()?.node) {
-        notes.bad(&plan.table.name, "(row)");
-        return None;
-    }
-    let mut row = TableRow::new(template.to_vec());
-    for column in &plan.columns {
+impl ReportRows {
+    /// Fills the cell of a column, and the one that goes with it.
+    fn fill<'v>(
+        &mut self,
+        row: &mut TableRow<'v>,
+        (plan, column, places): (&TablePlan, &ColumnPlan, &Places<'_>),
+        scopes: &[Scope<'_, 'v>],
+        notes: &mut Notes,
+    ) {
         let (table, name) = (&*plan.table.name, &*plan.table.columns[column.index].name);
         if let Some(session) = &column.session {
-            let read = reader.sessions.read(session, &column.from, scopes);
+            let read = self.sessions.read(session, &column.from, scopes);
             row.is_stay |= read.is_stay;
             notes.bad_times(table, name, read.stays.bad);
             if read.stays.bad > 0 {
@@ -150,7 +178,7 @@ fn read<'v>(
             if let Some(index) = session.unreadable {
                 row.cells[index] = unreadable;
             }
-            continue;
+            return;
         }
         if let Some(options) = &column.options {
             let (cell, bad) = options.read(&column.from, scopes);
@@ -159,9 +187,9 @@ fn read<'v>(
                 misfit::explain(plan, column, scopes, notes);
             }
             row.cells[column.index] = cell;
-            continue;
+            return;
         }
-        match column.read(scopes, &mut reader.lookups) {
+        match column.read(scopes, places, &mut self.lookups) {
             Ok(Cell::Null) => {}
             Ok(cell) => row.cells[column.index] = cell,
             Err(Misfit) => {
@@ -170,7 +198,6 @@ fn read<'v>(
             }
         }
     }
-    Some(row)
 }
 
 impl TablePlan {
@@ -185,8 +212,20 @@ impl TablePlan {
 }
 
 impl ColumnPlan {
-    fn read<'v>(&self, scopes: &[Scope<'_, 'v>], lookups: &mut Lookups) -> Result<Cell<'v>, Misfit> {
-        let mut cell = self.own(scopes)?;
+    fn read<'v>(
+        &self,
+        scopes: &[Scope<'_, 'v>],
+        places: &Places<'_>,
+        lookups: &mut Lookups,
+    ) -> Result<Cell<'v>, Misfit> {
+        let mut cell = match places {
+            Places::Known(places) => {
+                let mut nodes = places.iter().filter_map(|place| place.node(scopes));
+                let node = nodes.find(|node| !node.is_null());
+                node.map_or(Ok(Cell::Null), |node| self.values.read(node))?
+            }
+            Places::Unknown => self.own(scopes)?,
+        };
         if let Some(lookup) = self.lookup.as_ref().filter(|_| !cell.is_some()) {
             cell = lookups
                 .value(self.index, lookup, scopes)
@@ -244,7 +283,7 @@ impl ColumnPlan {
         // Elements without the field are no empty list.
         let is_missing = texts.is_empty() && walked.missing > 0;
         match fits && walked.misshapen == 0 && !is_missing {
-            true => Ok(Cell::Texts(texts)),
+            true => Ok(Cell::Texts(texts.into())),
             false => Err(Misfit),
         }
     }
@@ -276,7 +315,7 @@ impl OptionPlan {
             });
             bad += walked.misshapen;
             if walked.misshapen == 0 || !options.is_empty() {
-                return (Cell::Options(options), bad);
+                return (Cell::Options(options.into()), bad);
             }
         }
         (Cell::Null, bad)

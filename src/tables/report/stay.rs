@@ -108,7 +108,7 @@ impl ReportedStays {
             .sessions
             .filter(|sessions| !sessions.is_empty() || self.unreadable == 0);
         (
-            sessions.map_or(Cell::Null, Cell::Sessions),
+            sessions.map_or(Cell::Null, |sessions| Cell::Sessions(sessions.into())),
             Cell::count(self.unreadable),
         )
     }
@@ -256,14 +256,14 @@ mod tests {
             sessions: Some(Vec::new()),
             ..ReportedStays::default()
         };
-        assert_eq!(empty.cells(), (Cell::Sessions(Vec::new()), Cell::Int(0)));
+        assert_eq!(empty.cells(), (Cell::Sessions([].into()), Cell::Int(0)));
         let mut some = ReportedStays::default();
         some.add(ReportedStay::Unreadable);
         some.add(ReportedStay::EndUnreadable(session(1, None)));
         assert_eq!(some.bad, 2);
         assert_eq!(
             some.cells(),
-            (Cell::Sessions(vec![session(1, None)]), Cell::Int(1))
+            (Cell::Sessions([session(1, None)].into()), Cell::Int(1))
         );
     }
 
