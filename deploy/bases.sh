@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes stand-ins for the two base images of the Dockerfile, for a machine that reaches no image registry: a Debian by debootstrap,
-# and the same with a C compiler and this machine's Rust. Needs root, debootstrap, and podman or docker. `make image-bases` runs it.
+# and the same with a C compiler, make and this machine's Rust. Needs root, debootstrap, and podman or docker. `make image-bases` runs it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,7 +23,7 @@ make_debian() {
 
 make_rust() {
   rm -rf "$work/rust"
-  debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev $suite "$work/rust" "$mirror" >"$work/rust.log"
+  debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make $suite "$work/rust" "$mirror" >"$work/rust.log"
   mkdir -p "$work/rust/usr/local/rust" "$work/rust/usr/local/cargo"
   tar --create --directory="$(rustc --print sysroot)" --exclude=./share bin lib |
     tar --extract --directory="$work/rust/usr/local/rust"
