@@ -366,7 +366,7 @@ fn the_image_uses_the_pinned_rust_and_a_health_check() {
     // Only files that are built go into the context.
     assert_eq!(
         text(".dockerignore").lines().collect::<Vec<_>>(),
-        ["*", "!src", "!config", "!Cargo.toml", "!Cargo.lock"]
+        ["*", "!src", "!.cargo", "!config", "!Cargo.toml", "!Cargo.lock"]
     );
 }
 
