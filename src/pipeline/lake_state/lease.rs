@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join_all, select};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{Duration, Instant, sleep};
@@ -47,7 +47,12 @@ pub(crate) struct Pulse(Mutex<Instant>);
 impl Pulse {
     /// True if the holder may write.
     pub fn is_alive(&self) -> bool {
-        self.0.lock().elapsed() < ALIVE
+        self.age() < ALIVE
+    }
+
+    /// The time since the lease was last known to be ours.
+    fn age(&self) -> Duration {
+        self.0.lock().elapsed()
     }
 
     /// Records that the lease was ours at an instant.
@@ -109,7 +114,11 @@ impl<'s> Lease<'s> {
             lease.write().await?;
             let ahead = others.look(store, &lease.id).await?;
             if ahead.is_empty() {
-                return Ok(lease);
+                // After a slow look the ticket would be too old before its first heartbeat.
+                if lease.pulse.age() < ALIVE / 2 {
+                    return Ok(lease);
+                }
+                continue;
             }
             if ahead.iter().any(|id| *id < lease.id) {
                 lease.give_back().await;
@@ -218,11 +227,14 @@ impl Others {
     async fn look(&mut self, store: &dyn Store, own: &str) -> Result<Vec<String>> {
         let own = key::lease(own);
         let (mut seen, mut ids) = (HashMap::new(), Vec::new());
-        for entry in store.list(key::LEASES).await? {
-            let Some(id) = entry.key.strip_prefix(key::LEASES).filter(|_| entry.key != own) else {
-                continue;
-            };
-            let Some(StoredObject { version, .. }) = store.get(&entry.key).await.optional()? else {
+        let mut tickets = store.list(key::LEASES).await?;
+        tickets.retain(|entry| entry.key != own);
+        // At once, because many may wait.
+        let read = tickets.iter().map(|entry| store.get(&entry.key));
+        for (entry, ticket) in tickets.iter().zip(join_all(read).await) {
+            let (Some(id), Some(StoredObject { version, .. })) =
+                (entry.key.strip_prefix(key::LEASES), ticket.optional()?)
+            else {
                 continue;
             };
             let since = match self.0.get(&entry.key) {

@@ -12,7 +12,7 @@ use telelake::store::{Condition, Store};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{assert_same, assert_sound, config, file_of, import, now, run, run_at, said, tiny};
-use crate::support::faulty::{Fault, Faulty};
+use crate::support::faulty::{Fault, Faulty, Op};
 use crate::support::memory::Memory;
 
 async fn metas() -> Vec<serde_json::Value> {
@@ -130,6 +130,29 @@ async fn a_living_holder_of_the_lease_is_waited_for() {
     });
     futures_util::future::join_all(imports).await;
     holder.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_took_long_to_take_is_not_lost_at_once() {
+    let metas = metas().await;
+    let store = Memory::ignoring_conditions();
+    let other = key::lease("20250101T000000000000Z-other");
+    store.put(&other, "{}".into(), Condition::Any).await.unwrap();
+    let leaving = tokio::spawn({
+        let (store, other) = (store.clone(), other.clone());
+        async move {
+            sleep(Duration::from_secs(20)).await;
+            store.delete(&other).await.unwrap();
+        }
+    });
+    // The ticket of the other process is listed, and gone when a slow answer comes. The work lasts until after a heartbeat.
+    let slow = Faulty::new(store, move |call, _| {
+        let is_other = call.op == Op::Get && call.key == other;
+        let seconds = if is_other { 35 } else { 10 };
+        (is_other || call.key == key::RAW_META).then(|| Fault::Delay(Duration::from_secs(seconds)))
+    });
+    import(&slow, file_of("a", &metas)).await.unwrap();
+    leaving.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
