@@ -12,7 +12,7 @@ use crate::support::faulty::{Call, Fault, Faulty, Op};
 use crate::support::memory::Memory;
 
 /// The number of runs of which at least one must succeed on a store with random faults.
-const MOST_RUNS: usize = 40;
+const MOST_RUNS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_tenth_of_answers_and_one_twentieth_of_store_calls_faulty_changes_nothing() {
