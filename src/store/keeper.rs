@@ -57,6 +57,11 @@ impl Ledger {
         self.ahead.insert(number, Ahead { digest, part });
     }
 
+    /// The number of parts beyond the checkpoint: those in flight, and those that are stored behind a gap.
+    pub(super) fn beyond(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// Marks a part as stored. Returns true if the checkpoint moved on.
     pub(super) fn sent(&mut self, part: &Part) -> bool {
         if let Some(ahead) = self.ahead.get_mut(&part.number) {

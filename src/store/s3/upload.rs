@@ -31,6 +31,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// S3's own limit.
 const MOST_PARTS: usize = 10_000;
+/// Parts that may be filled beyond the checkpoint, as a multiple of those that may be in flight.
+const MOST_AHEAD: usize = 2;
 /// The time for which releasing an upload waits for parts in flight.
 const LAST_PARTS: Duration = Duration::from_secs(2);
 
@@ -168,7 +170,10 @@ impl S3Upload {
                 .hint("raise store.s3.part_size"));
         }
         let (id, ledger) = (id.clone(), keeper.ledger());
-        while self.sending.len() >= self.store.settings.parts_in_flight {
+        let most = self.store.settings.parts_in_flight;
+        // What is stored behind a part that hangs is lost if the process is killed.
+        let is_far_ahead = || ledger.borrow().beyond() > most * MOST_AHEAD;
+        while self.sending.len() >= most || (is_far_ahead() && !self.sending.is_empty()) {
             self.one_sent().await?;
         }
         self.parts += 1;

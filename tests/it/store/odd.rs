@@ -386,3 +386,24 @@ async fn a_single_page_tells_if_there_is_anything() {
     fake.forget();
     assert_eq!(store.list("days/").await.unwrap().len(), 25);
 }
+
+#[tokio::test]
+async fn a_part_that_hangs_holds_the_others_so_that_a_kill_costs_few() {
+    let fake = FakeS3::start(Quirks {
+        first_part_hangs: true,
+        ..Quirks::default()
+    })
+    .await;
+    let bytes = content(1, 12 * PART);
+    let in_flight = super::s3::settings().parts_in_flight;
+    let store = store(&fake);
+    suite::upload(&store, "x.mp4", &bytes).await.unwrap();
+    assert_eq!(store.get("x.mp4").await.unwrap().bytes, bytes);
+    let asked = fake.asked().into_iter().map(|asked| asked.operation);
+    let before = asked.take_while(|operation| *operation != "the first part is stored");
+    let parts = before.filter(|operation| *operation == "UploadPart").count();
+    assert!(
+        (2..=2 * in_flight).contains(&parts),
+        "{parts} parts before the first one"
+    );
+}

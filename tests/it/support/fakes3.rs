@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use axum::Router;
@@ -28,6 +29,8 @@ pub struct Quirks {
     pub lists_uploads: bool,
     pub lists_parts: bool,
     pub multipart: bool,
+    /// Answers the first part of an upload only when no other request has come for half a second, or very many have.
+    pub first_part_hangs: bool,
     /// Refuses objects without `Content-MD5`, as buckets with object lock do.
     pub wants_checksums: bool,
     /// Answers every request with this status and body.
@@ -43,11 +46,15 @@ impl Default for Quirks {
             lists_uploads: true,
             lists_parts: true,
             multipart: true,
+            first_part_hangs: false,
             wants_checksums: false,
             nonsense: None,
         }
     }
 }
+
+/// Requests after which a part that hangs is answered.
+const MOST_ASKED: usize = 50;
 
 /// A request that the server remembers.
 #[derive(Debug, Clone)]
@@ -119,6 +126,15 @@ impl FakeS3 {
         self.content.lock().unwrap().asked.clone()
     }
 
+    /// Waits until no request has come for half a second, or very many have.
+    async fn silence(&self) {
+        let mut seen = 0;
+        while (seen + 1..MOST_ASKED).contains(&self.asked().len()) {
+            seen = self.asked().len();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
     /// Forgets the requests so far.
     pub fn forget(&self) {
         self.content.lock().unwrap().asked.clear();
@@ -160,6 +176,14 @@ async fn answer(State(fake): State<FakeS3>, request: Request) -> Response<Body> 
         .is_ok()
     {
         return error(503, "SlowDown");
+    }
+    if fake.quirks.first_part_hangs && query.get("partNumber").is_some_and(|number| number == "1") {
+        fake.silence().await;
+        fake.content.lock().unwrap().asked.push(Asked {
+            operation: "the first part is stored",
+            key: key.clone(),
+            conditional: false,
+        });
     }
     match operation {
         "PutObject" => fake.put(&key, &parts.headers, body),
