@@ -3,6 +3,8 @@
 //! The order of requests makes this safe without clocks: a checkpoint is written before its upload is created, and uploads
 //! are listed here before checkpoints. So an upload without a checkpoint has no driver.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Duration, Instant};
 
@@ -125,11 +127,15 @@ async fn take_over(store: &S3Store, stored: StoredCheckpoint) -> Result<Option<R
     Ok(Some(Resumed::Open(Box::new(upload))))
 }
 
-/// True if the server has the very parts that the checkpoint knows, from the first one on. Quotes of an ETag don't count,
+/// True if the server has the very parts that the checkpoint knows. It may have others: of a process that died before its
+/// checkpoint named them. The next process sends these again, and some servers then list both. Quotes of an ETag don't count,
 /// because some servers leave them out in a listing.
 fn agree(known: &[Part], stored: &[Part]) -> bool {
-    let plain = |part: &Part| (part.number, part.etag.trim_matches('"').to_owned(), part.bytes);
-    known.len() <= stored.len() && known.iter().zip(stored).all(|(a, b)| plain(a) == plain(b))
+    fn plain(part: &Part) -> (i32, &str, u64) {
+        (part.number, part.etag.trim_matches('"'), part.bytes)
+    }
+    let stored: HashSet<_> = stored.iter().map(plain).collect();
+    known.iter().all(|part| stored.contains(&plain(part)))
 }
 
 /// Aborts an upload that was just claimed.

@@ -384,6 +384,38 @@ async fn a_checkpoint_whose_parts_differ_from_the_servers_is_not_trusted() {
 }
 
 #[tokio::test]
+async fn an_upload_is_resumed_though_a_part_was_stored_that_its_checkpoint_does_not_name() {
+    let (bucket, store) = new().await;
+    let bytes = content(1, 5 * PART + 1);
+    suite::release(&store, "x.mp4", &bytes.slice(..2 * PART + 1)).await;
+    // As a process leaves it that was killed after it had sent a part. The next one sends the part again, and SeaweedFS lists both.
+    let client = weed().await.client();
+    let uploads = client
+        .list_multipart_uploads()
+        .bucket(&bucket)
+        .send()
+        .await
+        .unwrap();
+    let upload = &uploads.uploads()[0];
+    let part = client.upload_part().bucket(&bucket).key(upload.key().unwrap());
+    let part = part.upload_id(upload.upload_id().unwrap()).part_number(3);
+    let third = bytes.slice(2 * PART..3 * PART);
+    part.body(third.into()).send().await.unwrap();
+    let mut resumed = suite::open(&store, "x.mp4").await;
+    assert_eq!(resumed.bytes(), 2 * PART as u64);
+    suite::write(&mut resumed, &bytes.slice(2 * PART..4 * PART + 1))
+        .await
+        .unwrap();
+    resumed.keep().await.unwrap();
+    let resumed = suite::open(&store, "x.mp4").await;
+    assert_eq!(resumed.bytes(), 4 * PART as u64);
+    let uploaded = suite::finish(resumed, &bytes).await;
+    assert_eq!(store.get("x.mp4").await.unwrap().bytes, bytes);
+    store.delete(&uploaded.receipt.unwrap()).await.unwrap();
+    nothing_unfinished(&store).await;
+}
+
+#[tokio::test]
 async fn an_upload_without_a_checkpoint_is_an_orphan() {
     let (bucket, store) = new().await;
     let client = weed().await.client();
