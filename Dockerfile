@@ -18,7 +18,7 @@ RUN apt-get update \
     && useradd --system --uid 10001 --gid telelake --home-dir /var/lib/telelake --shell /usr/sbin/nologin telelake \
     && install --directory --owner=telelake --group=telelake --mode=0750 /var/lib/telelake
 COPY --from=builder /telelake /usr/local/bin/telelake
-# On ARM the program has glibc's allocator, which keeps memory for each thread without it.
+# For ARM, where the program has glibc's allocator: without this setting it keeps memory for each thread.
 ENV MALLOC_ARENA_MAX=2
 USER 10001:10001
 WORKDIR /var/lib/telelake

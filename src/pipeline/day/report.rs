@@ -60,8 +60,8 @@ pub(crate) fn people_counted(entry: &CallEntry) -> Option<u64> {
 /// The limit for values in a report. A value of a byte or two takes many times that in memory, and a build holds all.
 const MOST_VALUES: usize = 10_000_000;
 
-/// The size of a report that is read where its answer came: it takes less than a millisecond, and another thread, that would have
-/// to be woken and to wake this one again, takes not much less.
+/// The most bytes of a report that is read on the thread that received it. It takes less than a millisecond; to wake another
+/// thread for it costs nearly as much.
 const READ_AT_ONCE: usize = 64 << 10;
 
 /// An upper bound, less one, for the number of values in JSON.

@@ -24,6 +24,8 @@ use crate::store::json::to_json;
 use crate::store::{Condition, OptionalExt, Store, StoredObject, Version};
 use crate::{Error, ErrorKind, Result};
 
+/// Looks at the tickets that may take too long before the store is given up as too slow for a lease.
+const MOST_SLOW_LOOKS: u32 = 3;
 /// The time between two heartbeats of a ticket, and between two looks of those who wait.
 const BEAT: Duration = Duration::from_secs(5);
 /// The greatest age of the last heartbeat with which a holder still writes.
@@ -70,6 +72,15 @@ pub(crate) fn lost() -> Error {
     )
 }
 
+/// The error for a store that answers so slowly that a lease would be lost at once.
+fn too_slow() -> Error {
+    Error::new(
+        ErrorKind::StoreUnavailable,
+        "lease",
+        "the store answers too slowly to take the lake's lease: run the command again when it is faster",
+    )
+}
+
 /// A ticket in the store, held or waited for.
 pub(crate) struct Lease<'s> {
     store: &'s dyn Store,
@@ -101,7 +112,7 @@ impl<'s> Lease<'s> {
             pulse: std::sync::Arc::new(Pulse(Mutex::new(Instant::now()))),
         };
         let mut others = Others::default();
-        let mut shown = false;
+        let (mut shown, mut slow_looks) = (false, 0);
         loop {
             if cancel.is_cancelled() {
                 lease.give_back().await;
@@ -117,6 +128,11 @@ impl<'s> Lease<'s> {
                 // After a slow look the ticket would be too old before its first heartbeat.
                 if lease.pulse.age() < ALIVE / 2 {
                     return Ok(lease);
+                }
+                slow_looks += 1;
+                if slow_looks == MOST_SLOW_LOOKS {
+                    lease.give_back().await;
+                    return Err(too_slow());
                 }
                 continue;
             }

@@ -36,9 +36,9 @@ pub(crate) struct Layout<'p> {
 /// The places of a column's value; the first that has one counts.
 #[derive(Debug, Clone)]
 pub(crate) enum Places<'p> {
-    /// Anywhere.
+    /// The column must be searched for in each row.
     Unknown,
-    /// In these.
+    /// The value stands in one of these.
     Known(Vec<Place<'p>>),
 }
 

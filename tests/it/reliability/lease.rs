@@ -156,6 +156,23 @@ async fn a_lease_that_took_long_to_take_is_not_lost_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_too_slow_for_a_lease_is_an_error_and_no_endless_wait() {
+    let metas = metas().await;
+    let store = Memory::ignoring_conditions();
+    let slow = Faulty::new(store.clone(), |call, _| {
+        let is_look = call.op == Op::List && call.key == key::LEASES;
+        is_look.then(|| Fault::Delay(Duration::from_secs(20)))
+    });
+    let error = import(&slow, file_of("a", &metas)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+    assert!(error.to_string().contains("too slowly"), "{error}");
+    assert!(
+        store.list(key::LEASES).await.unwrap().is_empty(),
+        "its ticket is gone"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_cannot_renew_its_lease_stops_writing() {
     let metas = metas().await;
     let store = Memory::ignoring_conditions();

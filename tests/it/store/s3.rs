@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use bytes::Bytes;
 use telelake::store::s3::S3Store;
 use telelake::store::{Condition, Resumed, Store, UploadLease, UploadOptions, open};
@@ -383,24 +384,24 @@ async fn a_checkpoint_whose_parts_differ_from_the_servers_is_not_trusted() {
     nothing_unfinished(&store).await;
 }
 
+/// Sends the third part of the bucket's only upload, past the store.
+async fn send_third_part(bucket: &str, bytes: Bytes) -> UploadPartOutput {
+    let client = weed().await.client();
+    let uploads = client.list_multipart_uploads().bucket(bucket);
+    let uploads = uploads.send().await.unwrap();
+    let upload = &uploads.uploads()[0];
+    let part = client.upload_part().bucket(bucket).key(upload.key().unwrap());
+    let part = part.upload_id(upload.upload_id().unwrap()).part_number(3);
+    part.body(bytes.into()).send().await.unwrap()
+}
+
 #[tokio::test]
 async fn an_upload_is_resumed_though_a_part_was_stored_that_its_checkpoint_does_not_name() {
     let (bucket, store) = new().await;
     let bytes = content(1, 5 * PART + 1);
     suite::release(&store, "x.mp4", &bytes.slice(..2 * PART + 1)).await;
     // As a process leaves it that was killed after it had sent a part. The next one sends the part again, and SeaweedFS lists both.
-    let client = weed().await.client();
-    let uploads = client
-        .list_multipart_uploads()
-        .bucket(&bucket)
-        .send()
-        .await
-        .unwrap();
-    let upload = &uploads.uploads()[0];
-    let part = client.upload_part().bucket(&bucket).key(upload.key().unwrap());
-    let part = part.upload_id(upload.upload_id().unwrap()).part_number(3);
-    let third = bytes.slice(2 * PART..3 * PART);
-    part.body(third.into()).send().await.unwrap();
+    send_third_part(&bucket, bytes.slice(2 * PART..3 * PART)).await;
     let mut resumed = suite::open(&store, "x.mp4").await;
     assert_eq!(resumed.bytes(), 2 * PART as u64);
     suite::write(&mut resumed, &bytes.slice(2 * PART..4 * PART + 1))
@@ -433,17 +434,7 @@ async fn an_upload_with_its_last_checkpoint_is_completed_without_its_source() {
     let bytes = content(1, 2 * PART + 1);
     suite::release(&store, "x.mp4", &bytes).await;
     // As a process leaves it that dies before completing: its last part is sent, and its last checkpoint written.
-    let client = weed().await.client();
-    let listed = client
-        .list_multipart_uploads()
-        .bucket(&bucket)
-        .send()
-        .await
-        .unwrap();
-    let upload = &listed.uploads()[0];
-    let part = client.upload_part().bucket(&bucket).key(upload.key().unwrap());
-    let part = part.upload_id(upload.upload_id().unwrap()).part_number(3);
-    let sent = part.body(bytes.slice(2 * PART..).into()).send().await.unwrap();
+    let sent = send_third_part(&bucket, bytes.slice(2 * PART..)).await;
     let key = store.list("_telelake/uploads/").await.unwrap().remove(0).key;
     let note = store.get(&key).await.unwrap().bytes;
     let mut note: serde_json::Value = serde_json::from_slice(&note).unwrap();
